@@ -1,0 +1,1 @@
+"""A neural-network trainer on NumPy alone."""
