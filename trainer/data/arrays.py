@@ -1,9 +1,9 @@
 """Decoded arrays in the user's cache folder, for all processes of a machine to map into their memory.
 
-A source file is unpacked and verified once. Its array is kept as an npy file named after the content's digest;
-a line of text beside it tells which file was verified, with its size and time of change. As long as both are as
-they were, the array is mapped and the source stays closed. Nothing here is needed: a cache that is deleted,
-damaged or cannot be written costs time, never an answer.
+A source file is unpacked and verified once. Its array is kept as an npy file named after the content's
+digest; a line of text beside it tells which file was verified, with its size and time of change. As long as
+both are as they were, the array is mapped and the source stays closed. Nothing here is needed: a cache that
+is deleted, damaged or cannot be written costs time, never an answer.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
-"""IDX, the format of MNIST's files: two zero bytes, the type, the number of dimensions, each of them, the values.
+"""IDX, MNIST's format: two zero bytes, the type, the number of dimensions, the dimensions, the values.
 
-Numbers take four bytes, the most significant first; the type and the number of dimensions take one.
+The type and the number of dimensions take one byte each; a dimension takes four, the most significant first.
 """
 
 import gzip
@@ -23,22 +23,18 @@ def read_gzip(path: Path) -> bytes:
     """Returns the uncompressed content of a gzip file.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        DataError: The file cannot be read, is not a gzip file, is damaged, or is cut off.
+        OSError: The file is missing or cannot be read.
+        DataError: It is not a gzip file, is damaged, is cut off, or holds far too much.
     """
     try:
         with gzip.open(path) as stream:
             content = stream.read(_LARGEST + 1)
-    except FileNotFoundError:
-        raise
     except EOFError as error:
         raise DataError(f"{path}: the file is cut off ({path.stat().st_size} bytes)") from error
     except gzip.BadGzipFile as error:
         raise DataError(f"{path}: not a gzip file, or a damaged one ({error})") from error
     except zlib.error as error:
         raise DataError(f"{path}: the compressed data is damaged ({error})") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     if len(content) > _LARGEST:
         raise DataError(f"{path}: holds more than {_LARGEST} bytes, far too many for a data set of this kind")
     return content
@@ -48,8 +44,8 @@ def parse_idx(content: bytes) -> NDArray[np.uint8]:
     """Returns the array of unsigned bytes that an IDX content holds, as a read-only view of it.
 
     Raises:
-        DataError: The content is not IDX, holds another type than unsigned bytes, or has not the length that its
-            dimensions ask for.
+        DataError: The content is not IDX, holds another type than unsigned bytes, or has not the length
+            that its dimensions ask for.
     """
     if len(content) < 4 or content[:2] != b"\0\0" or content[3] == 0:
         raise DataError(f"not an IDX file: it begins with {content[:4].hex(' ') or 'nothing'}")

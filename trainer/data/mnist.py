@@ -1,6 +1,6 @@
 """MNIST: 60,000 training and 10,000 test images of 28x28 handwritten digits, from the four original files.
 
-The files lie in the folder `mnist` below HPO_DATA_DIR if that is set, else below the user's cache folder `hpo`.
+The files lie in the folder `mnist` below HPO_DATA_DIR if that is set, else in the user's cache folder.
 """
 
 import math
@@ -72,8 +72,10 @@ def folder() -> Path:
 def check() -> None:
     for file in TRAIN:
         path = folder() / file.name
-        if not path.is_file():
-            raise _missing(path)
+        try:
+            path.stat()
+        except OSError as error:
+            raise _unavailable(path, error) from error
 
 
 def load_train() -> Examples:
@@ -95,13 +97,16 @@ def load_test() -> Examples:
 def read(path: Path, file: File) -> NDArray[np.uint8]:
     """Reads one of the four files and makes sure that its content is the original, byte for byte.
 
+    Returns:
+        The array, of shape `file.shape`, read-only.
+
     Raises:
         DataError: The file is missing, damaged, or holds something else; the message says what.
     """
     try:
         content = read_gzip(path)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise _missing(path) from error
+    except OSError as error:
+        raise _unavailable(path, error) from error
     found = digest(content)
     for other in (*TRAIN, *TEST):
         if found == other.sha256 and other != file:
@@ -124,11 +129,13 @@ def _keep(
     key = f"{file.name.removesuffix('.gz')}-{file.sha256[:32]}-{np.dtype(dtype)}"
     try:
         return arrays.keep(path, key, shape, dtype, lambda: decode(path, file))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise _missing(path) from error
+    except OSError as error:
+        raise _unavailable(path, error) from error
 
 
-def _missing(path: Path) -> DataError:
+def _unavailable(path: Path, error: OSError) -> DataError:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        return DataError(f"{path}: cannot be read ({error.strerror})")
     return DataError(
         f"{path.name} is not in {path.parent}: download MNIST with `hpo fetch mnist`, "
         "or set HPO_DATA_DIR to the folder that holds mnist/"
