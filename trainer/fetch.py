@@ -163,7 +163,8 @@ class _Bar:
         self._bars.advance(self._task, size)
 
     def reset(self) -> None:
-        self._bars.reset(self._task)
+        # Not rich's own reset, which forgets how fast the download was.
+        self._bars.update(self._task, completed=0)
 
     def close(self) -> None:
         self._bars.stop_task(self._task)

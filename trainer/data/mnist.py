@@ -89,9 +89,11 @@ def load_train() -> Examples:
 
 def load_test() -> Examples:
     # Neither kept nor mapped: no decoded copy of the sealed set lies about.
-    return Examples(
-        _pixels(folder() / TEST.images.name, TEST.images), _classes(folder() / TEST.labels.name, TEST.labels)
-    )
+    images, labels = TEST
+    test = Examples(_pixels(folder() / images.name, images), _classes(folder() / labels.name, labels))
+    for array in test:
+        array.setflags(write=False)
+    return test
 
 
 def read(path: Path, file: File) -> NDArray[np.uint8]:
@@ -110,7 +112,7 @@ def read(path: Path, file: File) -> NDArray[np.uint8]:
     found = digest(content)
     for other in (*TRAIN, *TEST):
         if found == other.sha256 and other != file:
-            raise DataError(f"{path}: holds the content of {other.name}; are files swapped?")
+            raise DataError(f"{path}: holds the content of {other.name} (files swapped?)")
     try:
         array = parse_idx(content)
     except DataError as error:
