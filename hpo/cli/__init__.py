@@ -1,0 +1,41 @@
+"""The command line: the only place that puts the pieces together."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from hpo.cli.data import fetch
+from hpo.cli.doctor import doctor
+from hpo.cli.run import run
+from hpo.cli.studies import best, delete, list_studies, show
+from hpo.errors import HpoError
+
+app = typer.Typer(
+    name="hpo",
+    help="Hyperparameter search: Optuna asks, Ray runs, MLflow shows, one ledger remembers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run)
+app.command("list")(list_studies)
+app.command()(show)
+app.command()(best)
+app.command()(fetch)
+app.command()(doctor)
+app.command()(delete)
+
+
+def main() -> None:
+    """Runs the command line; an error made for people is one message and an exit code."""
+    try:
+        app()
+    except HpoError as error:
+        sys.stderr.write(f"hpo: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("hpo: interrupted\n")
+        sys.exit(130)

@@ -1,0 +1,31 @@
+"""Options that several commands share, so that they mean the same everywhere."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hpo.ledger.address import DEFAULT_STORAGE
+from hpo.tracking import DEFAULT_TRACKING
+
+Storage = Annotated[
+    str,
+    typer.Option(
+        envvar="HPO_STORAGE",
+        metavar="URL",
+        help="The ledger: a journal file, sqlite:///PATH or postgresql://...",
+        show_default=DEFAULT_STORAGE,
+    ),
+]
+Tracking = Annotated[
+    str,
+    typer.Option(
+        envvar="MLFLOW_TRACKING_URI",
+        metavar="URI",
+        help='The MLflow tracking store, or "none".',
+        show_default=DEFAULT_TRACKING,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The study's name.", show_default=False)]

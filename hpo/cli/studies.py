@@ -1,0 +1,129 @@
+"""``hpo list``, ``show``, ``best`` and ``delete``: what the ledger knows."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from hpo.cli.options import AsJson, Name, Storage, Tracking
+from hpo.cli.text import number, print_best, print_json, print_table, value
+from hpo.errors import HpoError
+from hpo.ledger.address import DEFAULT_STORAGE, Address, parse
+from hpo.ledger.storage import probe
+from hpo.tracking import DEFAULT_TRACKING
+from hpo.trial import FAILED, best_first, counts
+
+
+def list_studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
+    """List the studies in the ledger, their state and best value."""
+    where = _open(storage)
+    from hpo.ledger import books
+
+    heads = [books.read(where, name).head() for name in books.names(where)]
+    if as_json:
+        print_json(heads)
+        return
+    rows = [
+        [
+            head["name"],
+            head["state"],
+            f"{sum(head['trials'].values()) - head['trials']['running']}/{head['budget']['trials']}",
+            f"{head['metric']} {number(head['best'][0]['value'])}" if head["best"] else "-",
+        ]
+        for head in heads
+    ]
+    print_table(["study", "state", "trials", "best"], rows)
+
+
+def show(
+    name: Name,
+    top: Annotated[int, typer.Option(min=1, help="How many of the best trials.")] = 5,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Show a study: progress, trials per state, the best trials."""
+    where = _open(storage)
+    from hpo.ledger import books
+
+    book = books.read(where, name)
+    if as_json:
+        print_json(book.head(top))
+        return
+    total = counts(book.trials)
+    state = f"{book.state} by {book.holder}" if book.holder else book.state
+    sys.stdout.write(
+        f"{name}: {state}, {len(book.trials) - total['running']} of {book.study.budget.trials} trials "
+        f"({', '.join(f'{count} {key}' for key, count in total.items())})\n"
+        f"{book.study.direction} {book.study.metric} of {book.study.resolved['objective']}, "
+        f"sampler {book.study.sampler.name}, pruner {book.study.pruner.name}, seed {book.study.seed}\n\n"
+    )
+    print_best(best_first(book.trials, book.study.direction)[:top], book.study.metric)
+    failed = [trial for trial in book.trials if trial.state == FAILED]
+    if failed:
+        reason = (failed[-1].error or "").splitlines()
+        sys.stdout.write(f"last failure, trial {failed[-1].number}: {reason[-1] if reason else 'unknown'}\n")
+
+
+def best(
+    name: Name,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+    as_toml: Annotated[bool, typer.Option("--toml", help="Print a [fixed] table for another study.")] = False,
+) -> None:
+    """Print the best parameters."""
+    where = _open(storage)
+    from hpo.ledger import books
+
+    book = books.read(where, name)
+    ranked = best_first(book.trials, book.study.direction)
+    if not ranked:
+        raise HpoError(f"no trial of {name} is complete")
+    trial = ranked[0]
+    if as_json:
+        print_json({"number": trial.number, "value": trial.value, "params": trial.params})
+    elif as_toml:
+        lines = [f"{key} = {_toml(item)}" for key, item in (dict(book.study.fixed) | trial.params).items()]
+        sys.stdout.write("\n".join(["[fixed]", *lines]) + "\n")
+    else:
+        sys.stdout.write(f"trial {trial.number}: {book.study.metric} {number(trial.value)}\n")
+        sys.stdout.writelines(f"  {key} = {value(item)}\n" for key, item in trial.params.items())
+
+
+def delete(
+    name: Name,
+    storage: Storage = DEFAULT_STORAGE,
+    tracking: Tracking = DEFAULT_TRACKING,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete a study from the ledger, and move its MLflow experiment to MLflow's trash."""
+    where = _open(storage)
+    from hpo.ledger import books
+
+    book = books.read(where, name)
+    if not yes:
+        typer.confirm(f"Delete {name} with {len(book.trials)} trials?", abort=True, err=True)
+    count = books.delete(where, name)
+    sys.stdout.write(f"deleted {name} with {count} trials from {where}\n")
+    if tracking != "none":
+        from hpo.tracking.mlflow import delete as delete_experiment
+
+        if delete_experiment(tracking, name):
+            sys.stdout.write("moved its MLflow experiment to the trash\n")
+
+
+def _open(storage: str) -> Address:
+    where = parse(storage)
+    probe(where, create=False)
+    return where
+
+
+def _toml(item: object) -> str:
+    import json
+
+    if isinstance(item, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(part)}" for key, part in item.items()) + " }"
+    if isinstance(item, list):
+        return "[" + ", ".join(map(_toml, item)) + "]"
+    return json.dumps(item)

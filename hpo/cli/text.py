@@ -1,0 +1,68 @@
+"""How results look on a terminal. Rich is imported when something is printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from hpo.trial import Trial
+
+
+def print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
+    """A plain table; the first column is a label, the others are right-aligned."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    # A pipe or a file has no width to fit into.
+    console.print(table, width=None if console.is_terminal else 200)
+
+
+def print_best(trials: Sequence[Trial], metric: str) -> None:
+    """The best trials, best first."""
+    if not trials:
+        sys.stdout.write("no trial is complete yet\n")
+        return
+    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    rows = [
+        [
+            f"Best-{rank}",
+            str(trial.number),
+            number(trial.value),
+            *(value(trial.params.get(name, "")) for name in names),
+            seconds(trial.seconds),
+        ]
+        for rank, trial in enumerate(trials, start=1)
+    ]
+    print_table(["", "trial", metric, *names, "time"], rows)
+
+
+def number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6g}"
+
+
+def value(value: Any) -> str:
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def seconds(value: float | None) -> str:
+    """A duration for people."""
+    if value is None:
+        return "-"
+    if value < 60:
+        return f"{value:.2f} s"
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

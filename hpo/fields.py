@@ -1,0 +1,157 @@
+"""Reads one table of a study file against a literal description of its keys.
+
+A table's shape is data: a dict of key to :class:`Field`. Reading it reports the first unknown, missing or wrong
+key as ``file: key: rule, got value``, so that every table of every study fails in the same words.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hpo.errors import InputError
+
+REQUIRED = object()
+
+
+@dataclass(frozen=True)
+class Field:
+    """One key: how its value is read, and what it is when absent.
+
+    Attributes:
+        read: Turns the raw TOML value into the wanted one; a ``ValueError`` states the rule that was broken.
+        default: The value of an absent key; :data:`REQUIRED` makes the key compulsory.
+    """
+
+    read: Callable[[Any], Any]
+    default: Any = REQUIRED
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the user's input a value stands, for error messages: a file and a dotted key."""
+
+    file: str
+    key: str = ""
+
+    def __truediv__(self, key: str) -> Place:
+        return Place(self.file, f"{self.key}.{key}" if self.key else key)
+
+    def error(self, rule: str) -> InputError:
+        return InputError(": ".join(part for part in (self.file, self.key, rule) if part))
+
+
+def read_table(place: Place, raw: Any, fields: Mapping[str, Field]) -> dict[str, Any]:
+    """Reads ``raw`` by ``fields``; the result has every key of ``fields``.
+
+    Raises:
+        InputError: For a value that is no table, an unknown key, a missing key or a broken rule.
+    """
+    if not isinstance(raw, Mapping):
+        raise place.error(f"must be a table, got {show(raw)}")
+    for key in raw:
+        if key not in fields:
+            raise (place / key).error(f"unknown key{suggest(key, fields)}")
+    values = {}
+    for key, field in fields.items():
+        if key in raw:
+            try:
+                values[key] = field.read(raw[key])
+            except ValueError as error:
+                raise (place / key).error(f"{error}, got {show(raw[key])}") from None
+        elif field.default is REQUIRED:
+            raise (place / key).error("is missing")
+        else:
+            values[key] = field.default
+    return values
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """The tail of an "unknown name" message: the nearest known name, or all of them."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; the keys here are {', '.join(known) or '(none)'}"
+
+
+def show(value: Any) -> str:
+    """A value as the user wrote it, shortened."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+# Readers ---------------------------------------------------------------------------------------------------------
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("must be a non-empty string")
+    return value
+
+
+def boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+def table(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("must be a table")
+    return value
+
+
+def one_of(*names: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value not in names:
+            raise ValueError(f"must be one of {', '.join(names)}")
+        return str(value)
+
+    return read
+
+
+def integer(low: int | None = None) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError("must be a whole number")
+        if low is not None and value < low:
+            raise ValueError(f"must be at least {low}")
+        return value
+
+    return read
+
+
+def number(low: float = -math.inf, high: float = math.inf, *, above: bool = False) -> Callable[[Any], float]:
+    """A finite number in ``[low, high]``, or in ``(low, high]`` with ``above``."""
+
+    def read(value: Any) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise ValueError("must be a number")
+        if not math.isfinite(value):
+            raise ValueError("must be finite")
+        if above and value <= low:
+            raise ValueError(f"must be above {low:g}")
+        if value < low:
+            raise ValueError(f"must be at least {low:g}")
+        if value > high:
+            raise ValueError(f"must be at most {high:g}")
+        return float(value)
+
+    return read
+
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def duration(value: Any) -> float:
+    """Seconds, from a positive number of seconds or text such as ``"90s"``, ``"30m"``, ``"1h30m"``."""
+    if isinstance(value, str):
+        parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", value.replace(" ", ""))
+        if not parts or "".join(a + b for a, b in parts) != value.replace(" ", ""):
+            raise ValueError('must be a duration such as "90s", "30m" or "1h30m"')
+        value = sum(float(amount) * _UNITS[unit] for amount, unit in parts)
+    return number(0, above=True)(value)

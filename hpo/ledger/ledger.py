@@ -1,0 +1,136 @@
+"""The ledger of one study, as its one writer holds it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+
+from hpo.errors import InputError
+from hpo.fields import show
+from hpo.ledger import lock, storage
+from hpo.ledger.address import Address
+from hpo.ledger.record import attributes, to_trial
+from hpo.study import Study
+from hpo.trial import Trial
+
+if TYPE_CHECKING:
+    from hpo.ledger.journal import Journal
+    from hpo.ledger.sql import Sql
+
+# The study attribute that holds the resolved study file.
+STUDY_ATTR = "hpo:study"
+UID_ATTR = "hpo:uid"
+CREATED_ATTR = "hpo:created"
+
+
+class Ledger:
+    """Durable record of one study; what ``begin`` and ``finish`` wrote has survived when they return.
+
+    Attributes:
+        uid: The study's own identity: a study deleted and made again under its name is another one.
+        created: When it was made, in seconds since the epoch.
+        loaded: The trials that were there when it was opened, running ones of a dead driver included.
+    """
+
+    def __init__(self, store: Journal | Sql, study_id: int, loaded: list[FrozenTrial], held: lock.Lock) -> None:
+        self._store = store
+        self._study_id = study_id
+        self._ids = {trial.number: trial._trial_id for trial in loaded}
+        self._held = held
+        self.loaded = loaded
+        attrs = store.get_study_user_attrs(study_id)
+        self.uid: str = attrs[UID_ATTR]
+        self.created: float = attrs[CREATED_ATTR]
+
+    @classmethod
+    def open(cls, address: Address, study: Study) -> Ledger:
+        """Locks and opens the ledger of ``study``, and makes it when absent.
+
+        Raises:
+            InputError: When another process runs the study, when the storage cannot be used, or when the study file
+                contradicts the trials that are there.
+        """
+        held = lock.acquire(address, study.name)
+        try:
+            store = storage.connect(address)
+            study_id = _find_or_create(store, study)
+            loaded = store.get_all_trials(study_id)
+            _check_identity(store, study_id, study, loaded)
+            resolved = json.loads(json.dumps(study.resolved))
+            if store.get_study_user_attrs(study_id).get(STUDY_ATTR) != resolved:
+                store.set_study_user_attr(study_id, STUDY_ATTR, resolved)
+        except BaseException:
+            held.release()
+            raise
+        return cls(store, study_id, loaded, held)
+
+    def begin(self, frozen: FrozenTrial, trial: Trial) -> None:
+        """Writes a trial that is about to run, under its number."""
+        frozen = copy.copy(frozen)
+        frozen.user_attrs = attributes(trial)
+        trial_id = self._store.create_new_trial(self._study_id, template_trial=frozen)
+        number = self._store.get_trial_number_from_id(trial_id)
+        if number != frozen.number:
+            raise InputError(
+                f"the ledger gave trial {frozen.number} the number {number}: something else writes to this study"
+            )
+        self._ids[number] = trial_id
+
+    def finish(self, frozen: FrozenTrial, trial: Trial) -> None:
+        """Writes a trial's reports, state and value at once."""
+        self._store.finish_trial(self._ids[frozen.number], frozen, attributes(trial))
+
+    def close(self) -> None:
+        if hasattr(self._store, "engine"):
+            self._store.engine.dispose()
+        self._held.release()
+
+
+def _find_or_create(store: Journal | Sql, study: Study) -> int:
+    direction = StudyDirection.MAXIMIZE if study.direction == "maximize" else StudyDirection.MINIMIZE
+    try:
+        return store.get_study_id_from_name(study.name)
+    except KeyError:
+        study_id = store.create_new_study([direction], study.name)
+        store.set_study_user_attr(study_id, UID_ATTR, uuid.uuid4().hex)
+        store.set_study_user_attr(study_id, CREATED_ATTR, time.time())
+        return study_id
+
+
+def _check_identity(store: Journal | Sql, study_id: int, study: Study, loaded: list[FrozenTrial]) -> None:
+    stored = store.get_study_user_attrs(study_id).get(STUDY_ATTR)
+    if stored is None and loaded:
+        raise InputError(f"the ledger holds a study {study.name!r} that hpo did not make; choose another name")
+    if not any(trial.values for trial in loaded):
+        return  # nothing to contradict yet
+    assert stored is not None
+    now = json.loads(json.dumps(study.identity()))
+    differences = list(_differences("", {key: stored.get(key) for key in now}, now))
+    if differences:
+        raise InputError(
+            f"{study.file}: contradicts the ledger's study {study.name!r}; choose another name, or "
+            f"`hpo delete {study.name}`:\n  " + "\n  ".join(differences)
+        )
+
+
+def _differences(key: str, old: Any, new: Any) -> list[str]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return [
+            line
+            for name in dict.fromkeys((*old, *new))
+            for line in _differences(f"{key}.{name}" if key else name, old.get(name), new.get(name))
+        ]
+    if old == new:
+        return []
+    was, now = ("absent" if value is None else show(value) for value in (old, new))
+    return [f"{key}: {was} in the ledger, {now} in the file"]
+
+
+__all__ = ["STUDY_ATTR", "Ledger", "to_trial"]

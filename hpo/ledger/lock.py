@@ -1,0 +1,136 @@
+"""One writer per study: a lock that dies with its holder, so that nobody waits for the dead.
+
+Files are locked with ``flock``, PostgreSQL with an advisory lock of the session. Both tell who holds them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+from datetime import datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+from hpo.errors import InputError
+from hpo.ledger.address import Address
+from hpo.ledger.storage import CONNECT_TIMEOUT
+
+if TYPE_CHECKING:
+    import psycopg
+
+
+_HOLDER = """
+    SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'advisory' AND granted AND objsubid = 1
+    AND (classid::bigint << 32 | objid::bigint) = hashtextextended(%s, 0)
+"""
+
+
+class Lock(Protocol):
+    """Held from its creation to :meth:`release`."""
+
+    def release(self) -> None: ...
+
+
+def acquire(address: Address, study: str) -> Lock:
+    """Takes the right to write ``study``.
+
+    Raises:
+        InputError: When another process holds it, naming its host, pid and start.
+    """
+    if address.path is None:
+        return PostgresLock(address, study)
+    path = _lock_file(address.path, study)
+    path.parent.mkdir(exist_ok=True)
+    return FileLock(path, study)
+
+
+def holder(address: Address, study: str) -> str | None:
+    """Who is running ``study``; None when nobody is."""
+    if address.path is None:
+        import psycopg
+
+        with psycopg.connect(address.url, connect_timeout=CONNECT_TIMEOUT) as connection:
+            row = connection.execute(_HOLDER, (f"hpo:{study}",)).fetchone()
+            return str(row[0]).removeprefix("hpo ") if row else None
+    try:
+        with _lock_file(address.path, study).open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _describe(file.read())
+            return None
+    except FileNotFoundError:
+        return None
+
+
+def _lock_file(ledger: Path, study: str) -> Path:
+    return ledger.parent / ".hpo" / f"{ledger.name}.{study}.lock"
+
+
+def _me() -> dict[str, Any]:
+    return {
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "since": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def _refusal(study: str, holder: str) -> InputError:
+    return InputError(f"study {study!r} is being run by {holder}; `hpo show {study}` follows it")
+
+
+class FileLock:
+    """An ``flock`` on a file beside the ledger; the file tells who holds it."""
+
+    def __init__(self, path: Path, study: str) -> None:
+        self._file: IO[str] = path.open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.seek(0)
+            holder = self._file.read()
+            self._file.close()
+            raise _refusal(study, _describe(holder)) from None
+        self._file.truncate(0)
+        self._file.write(json.dumps(_me()))
+        self._file.flush()
+
+    def release(self) -> None:
+        self._file.close()
+
+
+def _describe(holder: str) -> str:
+    try:
+        me = json.loads(holder)
+        return f"pid {me['pid']} on {me['host']} since {me['since']}"
+    except (ValueError, KeyError):
+        return "another process that is just starting"
+
+
+class PostgresLock:
+    """A session's advisory lock; it goes with the connection."""
+
+    def __init__(self, address: Address, study: str) -> None:
+        import psycopg
+
+        me = _me()
+        self._connection: psycopg.Connection[Any] = psycopg.connect(
+            address.url,
+            autocommit=True,
+            connect_timeout=CONNECT_TIMEOUT,
+            application_name=f"hpo pid {me['pid']} on {me['host'][:20]} {me['since'][:19]}"[:63],
+        )
+        if not self._one("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", f"hpo:{study}"):
+            name = self._one(_HOLDER, f"hpo:{study}")
+            self._connection.close()
+            raise _refusal(study, str(name or "another process").removeprefix("hpo "))
+
+    def _one(self, query: str, *args: Any) -> Any:
+        row = self._connection.execute(query, args).fetchone()
+        return row[0] if row else None
+
+    def release(self) -> None:
+        self._connection.close()

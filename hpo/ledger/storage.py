@@ -1,0 +1,109 @@
+"""Opens the storage behind an address, with every vendor's failure said as one clear message."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpo.errors import InputError
+from hpo.ledger.address import Address
+
+if TYPE_CHECKING:
+    from hpo.ledger.journal import Journal
+    from hpo.ledger.sql import Sql
+
+# Seconds to wait for a database that does not answer.
+CONNECT_TIMEOUT = 5
+
+
+def probe(address: Address, *, create: bool) -> None:
+    """Checks, without importing Optuna, that the storage can be reached.
+
+    Args:
+        address: Where the ledger is.
+        create: Whether it will be written, and made when absent.
+
+    Raises:
+        InputError: When it cannot.
+    """
+    if address.path is not None:
+        _probe_file(address, address.path, create=create)
+    else:
+        _probe_postgresql(address)
+
+
+def _probe_file(address: Address, path: Path, *, create: bool) -> None:
+    if not path.exists():
+        if not create:
+            raise InputError(f"storage: there is no ledger at {path}; `hpo run STUDY.toml` makes one")
+        if not path.parent.is_dir():
+            raise InputError(f"storage: cannot make {path}: there is no folder {path.parent}")
+        if not os.access(path.parent, os.W_OK):
+            raise InputError(f"storage: cannot make {path}: the folder {path.parent} is read-only")
+        return
+    if not path.is_file():
+        raise InputError(f"storage: {path} is not a file")
+    if not os.access(path, os.R_OK | os.W_OK if create else os.R_OK):
+        raise InputError(f"storage: {path} is {'read-only' if create else 'not readable'}")
+    with path.open("rb") as file:
+        head = file.read(16)
+    if address.kind == "journal" and head and not head.startswith(b'{"'):
+        raise InputError(f"storage: {path} is not an Optuna journal file")
+    if address.kind == "sqlite" and head and not head.startswith(b"SQLite format 3"):
+        raise InputError(f"storage: {path} is not a SQLite database")
+
+
+def _probe_postgresql(address: Address) -> None:
+    import psycopg
+
+    try:
+        with psycopg.connect(address.url, connect_timeout=CONNECT_TIMEOUT):
+            pass
+    except psycopg.Error as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"storage: cannot reach {address}: {reason}") from None
+
+
+def connect(address: Address) -> Journal | Sql:
+    """Opens the storage; makes it when absent.
+
+    Raises:
+        InputError: When the storage cannot be reached or is not Optuna's.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if address.kind == "journal":
+        from hpo.ledger.journal import Journal
+
+        assert address.path is not None
+        try:
+            return Journal(address.path)
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"storage: {address} cannot be read: {error}") from error
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from hpo.ledger.sql import Sql
+
+    options: dict[str, Any]
+    if address.kind == "sqlite" and address.path is not None:
+        _use_write_ahead_log(address.path)
+        url = address.url
+        options = {"connect_args": {"timeout": 30}}
+    else:
+        url = address.url.replace("postgresql://", "postgresql+psycopg://", 1)
+        options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_TIMEOUT}}
+    try:
+        return Sql(url, engine_kwargs=options)
+    except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
+        raise InputError(f"storage: {address} cannot be opened: {error}") from error
+
+
+def _use_write_ahead_log(path: Path) -> None:
+    # Readers (hpo show, optuna-dashboard) then never block the writer.
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")

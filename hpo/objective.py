@@ -1,0 +1,126 @@
+"""The objective contract: ``objective(params, seed)`` yields mappings of metric names to numbers.
+
+An objective is any importable callable that takes a mapping of parameter values and an integer seed. It may be a
+generator function (one report per epoch, step or rung), or return one number or one mapping (a single report). It may
+also be a command line (see :mod:`hpo.command`). Closing the generator ends a trial early.
+
+A callable may carry a function attribute ``check(params)``: it is called once, before any work starts, with concrete
+parameters, and raises ``ValueError`` or ``OSError`` for settings that cannot work or data that is not there.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import numbers
+import sys
+from collections.abc import Callable, Generator, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hpo.command import command_objective
+from hpo.errors import InputError
+from hpo.fields import show, suggest
+
+Metrics = dict[str, float]
+Objective = Callable[[Mapping[str, Any], int], Any]
+
+
+def resolve(reference: str | tuple[str, ...]) -> Objective:
+    """Imports the callable, or wraps the command, that a study names.
+
+    Raises:
+        InputError: Saying which part failed: a module, a module's own import, the name, the signature, the program.
+    """
+    if not isinstance(reference, str):
+        return command_objective(reference)
+    module_name, _, attribute = reference.partition(":")
+    target: Any = _import(reference, module_name)
+    for part in attribute.split("."):
+        if not hasattr(target, part):
+            names = [name for name in vars(target) if not name.startswith("_")] if hasattr(target, "__dict__") else []
+            raise InputError(f"objective: {module_name} has no {part!r}{suggest(part, names)}")
+        target = getattr(target, part)
+    if not callable(target):
+        raise InputError(f"objective: {reference} is not callable, it is a {type(target).__name__}")
+    try:
+        inspect.signature(target).bind({}, 0)
+    except TypeError as error:
+        raise InputError(f"objective: {reference} must accept (params, seed): {error}") from None
+    return target  # type: ignore[no-any-return]
+
+
+def _import(reference: str, module_name: str) -> Any:
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
+            raise InputError(
+                f"objective: cannot import {reference!r}: there is no module {error.name!r} in the working folder "
+                "or the environment"
+            ) from None
+        raise InputError(f"objective: {module_name} was found, but importing it failed: {error}") from error
+    except Exception as error:
+        raise InputError(
+            f"objective: {module_name} was found, but importing it failed: {type(error).__name__}: {error}"
+        ) from error
+
+
+def check(objective: Objective, points: Iterable[Mapping[str, Any]]) -> None:
+    """Lets the objective refuse parameters, and missing data, before any work starts.
+
+    Raises:
+        InputError: With the objective's own words.
+    """
+    checker = getattr(objective, "check", None)
+    if checker is None:
+        return
+    for params in points:
+        try:
+            checker(params)
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            raise InputError(f"objective: {error}") from error
+
+
+def reports(objective: Objective, params: Mapping[str, Any], seed: int, metric: str) -> Generator[Metrics, None, None]:
+    """Runs one trial as a generator of reports; closing it closes the objective's own generator.
+
+    Args:
+        objective: What :func:`resolve` gave.
+        params: Fixed and searched parameters together.
+        seed: The trial's seed.
+        metric: The name under which a bare number is reported.
+
+    Raises:
+        TypeError: When a report is no mapping of names to numbers.
+    """
+    result = objective(params, seed)
+    if not isinstance(result, Iterable) or isinstance(result, Mapping | str | bytes):
+        yield _report(result, metric)
+        return
+    try:
+        for report in result:
+            yield _report(report, metric)
+    finally:
+        if isinstance(result, Generator):
+            result.close()
+
+
+def _report(report: Any, metric: str) -> Metrics:
+    if _is_number(report):
+        return {metric: float(report)}
+    if not isinstance(report, Mapping) or not report:
+        raise TypeError(f"a report must be a mapping of metric names to numbers, or a number, got {show(report)}")
+    for name, value in report.items():
+        if not isinstance(name, str) or not _is_number(value):
+            raise TypeError(f"a report must be a mapping of metric names to numbers, got {show(name)}: {show(value)}")
+    return {name: float(value) for name, value in report.items()}
+
+
+def _is_number(value: Any) -> bool:
+    # NumPy's scalars and zero-dimensional arrays are numbers too.
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, numbers.Real) or getattr(value, "shape", None) == ()

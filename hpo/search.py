@@ -1,0 +1,214 @@
+"""The one loop: ask, dispatch, hear, stop, tell.
+
+It holds the study's pieces together and knows none of their makers: what to try comes from an :class:`Advisor`, what
+happens from an :class:`Executor`, what lasts is in the :class:`Ledger`, and who wants to know is a :class:`Watcher`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from optuna.trial import FrozenTrial
+
+from hpo.advisor import Advisor
+from hpo.errors import HpoError, InputError
+from hpo.execution import FINISHED, LOST, RAISED, Ended, Event, Executor, Reported, Started, Task
+from hpo.ledger import Ledger
+from hpo.ledger.record import to_trial
+from hpo.study import Study
+from hpo.trial import COMPLETE, FAILED, PRUNED, Trial
+
+# A study whose first trials all fail is broken; it stops after this many.
+HOPELESS = 10
+# Seconds between two looks at the clock while nothing happens.
+TICK = 0.5
+
+
+class Watcher(Protocol):
+    """Someone who follows a search; must return at once."""
+
+    def update(self, trial: Trial) -> None:
+        """A trial has started, reported or ended; the same object every time, final once it is finished."""
+
+
+class Search:
+    """Runs a study until its budget is spent.
+
+    Args:
+        study: What to search.
+        ledger: Where it is recorded; trials that it already holds are kept, running ones are run again.
+
+    Attributes:
+        trials: All trials of the study, in order of their numbers.
+        interrupted: Whether :meth:`interrupt` was called.
+    """
+
+    def __init__(self, study: Study, ledger: Ledger) -> None:
+        self._study = study
+        self._ledger = ledger
+        self._executor: Executor
+        self._watchers: Sequence[Watcher]
+        self.interrupted = False
+        self._advisor = Advisor(study, ledger.loaded)
+        self.trials = [to_trial(frozen, study.space) for frozen in ledger.loaded]
+        self._waiting = deque(self._again(trial) for trial in self.trials if not trial.finished)
+        self._running: dict[int, Trial] = {}
+        self._stopping: set[int] = set()
+        self._finished = sum(trial.finished for trial in self.trials)
+
+    def run(self, executor: Executor, watchers: Sequence[Watcher] = ()) -> None:
+        """Searches until the budget is spent, or until an interrupt and the end of what runs.
+
+        Args:
+            executor: What runs the trials.
+            watchers: Who is told.
+
+        Raises:
+            InputError: When the objective never reports the study's metric.
+            HpoError: When the first ten trials all failed.
+        """
+        self._executor, self._watchers = executor, watchers
+        while self._running or not (self.done or self.interrupted):
+            while executor.free and (trial := self._next()) is not None:
+                self._submit(trial)
+            for event in executor.poll(TICK):
+                self._hear(event)
+            self._check_timeouts()
+
+    @property
+    def done(self) -> bool:
+        """Whether the budget is spent and nothing is left to run."""
+        return not self._waiting and not self._running and len(self.trials) >= self._study.budget.trials
+
+    def interrupt(self) -> None:
+        """Starts no more trials; :meth:`run` returns when those that run have ended."""
+        self.interrupted = True
+
+    # What to run ---------------------------------------------------------------------------------------------------
+
+    def _next(self) -> Trial | None:
+        if self.interrupted:
+            return None
+        if self._waiting:
+            return self._waiting.popleft()
+        if len(self.trials) >= self._study.budget.trials:
+            return None
+        frozen, params = self._advisor.ask()
+        trial = Trial(frozen.number, params, trial_seed(self._study.seed, frozen.number))
+        self._ledger.begin(frozen, trial)
+        self.trials.append(trial)
+        return trial
+
+    @staticmethod
+    def _again(trial: Trial) -> Trial:
+        """A trial that a dead driver left running, fresh but for its number, parameters and seed."""
+        trial.reports.clear()
+        trial.started = trial.worker = trial.error = None
+        return trial
+
+    def _submit(self, trial: Trial) -> None:
+        self._running[trial.number] = trial
+        params = {**self._study.fixed, **trial.params}
+        self._executor.submit(Task(trial.number, trial.attempt, params, trial.seed))
+
+    # What happens --------------------------------------------------------------------------------------------------
+
+    def _hear(self, event: Event) -> None:
+        trial = self._running.get(event.number)
+        if trial is None or trial.attempt != event.attempt:
+            return  # the echo of an attempt that is over
+        if isinstance(event, Started):
+            trial.started, trial.worker = event.time, event.worker
+        elif isinstance(event, Reported):
+            self._hear_reports(trial, event)
+        else:
+            self._hear_end(trial, event)
+        for watcher in self._watchers:
+            watcher.update(trial)
+
+    def _hear_reports(self, trial: Trial, event: Reported) -> None:
+        metric = self._study.metric
+        for report in event.reports:
+            if trial.number in self._stopping:
+                return  # what comes between a decision to stop and its effect does not count
+            if not trial.reports and metric not in report.metrics:
+                self._finish(trial, FAILED, error=f"never reports {metric!r}")
+                raise InputError(
+                    f"{self._study.file}: metric: the objective reports {', '.join(report.metrics)}, but not {metric!r}"
+                )
+            trial.reports.append(report)
+            if metric in report.metrics:
+                self._advisor.report(trial.number, report.step, report.metrics[metric])
+                if self._advisor.should_prune(trial.number):
+                    self._stopping.add(trial.number)
+                    self._executor.stop(trial.number)
+
+    def _hear_end(self, trial: Trial, event: Ended) -> None:
+        trial.ended = event.time
+        if event.how == LOST and trial.number not in self._stopping:
+            self._retry(trial, event)
+        elif event.how == RAISED:
+            self._finish(trial, FAILED, error=event.error)
+        elif trial.number in self._stopping:
+            self._finish(trial, PRUNED, value=trial.last(self._study.metric))
+        elif event.how == FINISHED:
+            self._finish_by_value(trial)
+        else:
+            self._finish(trial, FAILED, error=event.error or "stopped from outside")
+        self._give_up_if_hopeless()
+
+    def _retry(self, trial: Trial, event: Ended) -> None:
+        if trial.attempt > self._study.trial.retries:
+            self._finish(trial, FAILED, error=f"lost {trial.attempt} times, the last time: {event.error}")
+            return
+        del self._running[trial.number]
+        self._advisor.forget_reports(trial.number)
+        self._waiting.append(self._again(trial))
+        trial.attempt += 1
+
+    def _finish_by_value(self, trial: Trial) -> None:
+        value = trial.last(self._study.metric)
+        if value is None:
+            self._finish(trial, FAILED, error=f"ended without reporting {self._study.metric!r}")
+        elif not math.isfinite(value):
+            self._finish(trial, FAILED, error=f"reported {self._study.metric} = {value} at its last step")
+        else:
+            self._finish(trial, COMPLETE, value=value)
+
+    def _finish(self, trial: Trial, state: str, value: float | None = None, error: str | None = None) -> None:
+        """Durable first, counted afterwards."""
+        if value is not None and not math.isfinite(value):
+            value = None
+        if trial.ended is None:
+            trial.ended = time.time()
+        trial.state, trial.value, trial.error = state, value, error
+        frozen: FrozenTrial = self._advisor.tell(trial.number, state, value)
+        self._ledger.finish(frozen, trial)
+        self._finished += 1
+        self._running.pop(trial.number, None)
+        self._stopping.discard(trial.number)
+
+    def _give_up_if_hopeless(self) -> None:
+        if self._finished != HOPELESS:
+            return
+        finished = [trial for trial in self.trials if trial.finished]
+        if all(trial.state == FAILED for trial in finished):
+            raise HpoError(f"the first {HOPELESS} trials all failed, the last one with:\n{finished[-1].error}")
+
+    def _check_timeouts(self) -> None:
+        limit = self._study.trial.timeout
+        if limit is None:
+            return
+        for trial in list(self._running.values()):
+            if trial.started is not None and time.time() - trial.started > limit:
+                self._executor.kill(trial.number, f"ran longer than {limit:g} s")
+
+
+def trial_seed(study_seed: int, number: int) -> int:
+    """The seed of one trial: a 32-bit number that depends on the study's seed and the trial's number alone."""
+    return int(np.random.SeedSequence((study_seed, number)).generate_state(1)[0])

@@ -1,0 +1,228 @@
+"""A study: what to search, how, and for how long. Read from a TOML file once, validated whole, frozen."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpo.errors import InputError
+from hpo.fields import Field, Place, duration, integer, number, one_of, read_table, show, suggest, table, text
+from hpo.pruners import PRUNERS
+from hpo.samplers import SAMPLERS
+from hpo.space import Space, read_space
+
+
+@dataclass(frozen=True)
+class Named:
+    """A sampler or pruner by name, with its validated options."""
+
+    name: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When a search ends.
+
+    Attributes:
+        trials: Finished trials (complete, pruned or failed), over all runs of the study.
+    """
+
+    trials: int
+
+
+@dataclass(frozen=True)
+class TrialLimits:
+    """What one trial may cost.
+
+    Attributes:
+        retries: How often a trial is run again after its worker was lost (never after its objective raised).
+        timeout: Seconds a trial may run before its worker is ended and the trial counts as lost; None for no limit.
+    """
+
+    retries: int
+    timeout: float | None
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one worker asks of Ray: fractions are allowed; ``memory`` is in bytes."""
+
+    cpus: float
+    gpus: float
+    memory: float
+
+
+@dataclass(frozen=True)
+class Study:
+    """A validated study.
+
+    Attributes:
+        file: Where it was read from, for messages.
+        source: The file's text, unchanged.
+        name: Its name in the ledger and in MLflow.
+        objective: ``"package.module:name"``, or a command as a tuple of words.
+        metric: The reported metric that a trial is judged by; its last value counts.
+        direction: ``"minimize"`` or ``"maximize"``.
+        fixed: Handed to the objective unchanged, beside the searched parameters.
+        space: The searched parameters.
+        seed: What every draw of the search and every trial's own seed derive from.
+        resolved: The whole study as plain values, defaults and overrides included.
+    """
+
+    file: str
+    source: str
+    name: str
+    objective: str | tuple[str, ...]
+    metric: str
+    direction: str
+    fixed: Mapping[str, Any]
+    space: Space
+    sampler: Named
+    seed: int
+    pruner: Named
+    budget: Budget
+    trial: TrialLimits
+    workers: Resources
+    resolved: Mapping[str, Any]
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change while the study's trials are to be compared with each other."""
+        return {key: self.resolved[key] for key in ("objective", "metric", "direction", "fixed", "space")}
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
+        raise ValueError("must be 1 to 100 letters, digits, dots, dashes or underscores, a letter or digit first")
+    return value
+
+
+def _objective(value: Any) -> str | tuple[str, ...]:
+    if isinstance(value, list) and value and all(isinstance(word, str) and word for word in value):
+        return tuple(value)
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", value):
+        return value
+    raise ValueError('must be "package.module:name", or a command as a list of words')
+
+
+_STUDY = {
+    "name": Field(_name),
+    "objective": Field(_objective),
+    "metric": Field(text),
+    "direction": Field(one_of("minimize", "maximize")),
+    "fixed": Field(table, {}),
+    "space": Field(lambda value: value),
+    "sampler": Field(table, {}),
+    "pruner": Field(table, {}),
+    "budget": Field(table),
+    "trial": Field(table, {}),
+    "workers": Field(table, {}),
+}
+_BUDGET = {"trials": Field(integer(1))}
+_TRIAL = {"retries": Field(integer(0), 2), "timeout": Field(duration, None)}
+_WORKERS = {
+    "cpus": Field(number(0, above=True), 1.0),
+    "gpus": Field(number(0), 0.0),
+    "memory": Field(number(0), 0.0),
+}
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Study:
+    """Reads and validates a study file.
+
+    Args:
+        path: The TOML file.
+        overrides: ``"key=value"`` texts that replace single keys, dotted for nested ones (``sampler.name=tpe``); the
+            value is read as TOML, and as plain text where it is none.
+
+    Raises:
+        InputError: With file, key, rule and value of the first thing that is wrong.
+    """
+    try:
+        source = Path(path).read_text(encoding="utf-8")
+        raw = tomllib.loads(source)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is not valid TOML: {error}") from None
+    for override in overrides:
+        _override(raw, override)
+    return parse(raw, file=f"{path} with --set" if overrides else str(path), source=source)
+
+
+def parse(raw: Mapping[str, Any], *, file: str, source: str = "") -> Study:
+    """Validates a study given as nested tables; ``file`` names it in messages.
+
+    Raises:
+        InputError: As :func:`load`.
+    """
+    place = Place(file)
+    top = read_table(place, raw, _STUDY)
+    space = read_space(place / "space", top["space"])
+    for parameter in space.parameters:
+        if parameter.name in top["fixed"]:
+            raise (place / "space" / parameter.name).error("is in [fixed] too; a parameter is either searched or fixed")
+    seed, sampler = _read_sampler(place / "sampler", top["sampler"])
+    pruner = _read_named(place / "pruner", top["pruner"], PRUNERS, default="none")
+    sections = {
+        "budget": read_table(place / "budget", top["budget"], _BUDGET),
+        "trial": read_table(place / "trial", top["trial"], _TRIAL),
+        "workers": read_table(place / "workers", top["workers"], _WORKERS),
+    }
+    resolved = {
+        **{key: top[key] for key in ("name", "metric", "direction", "fixed")},
+        "space": space.to_dict(),
+        "objective": list(top["objective"]) if isinstance(top["objective"], tuple) else top["objective"],
+        "sampler": {"name": sampler.name, "seed": seed, **sampler.options},
+        "pruner": {"name": pruner.name, **pruner.options},
+        **{name: {k: v for k, v in section.items() if v is not None} for name, section in sections.items()},
+    }
+    return Study(
+        file=file,
+        source=source,
+        space=space,
+        seed=seed,
+        sampler=sampler,
+        pruner=pruner,
+        budget=Budget(**sections["budget"]),
+        trial=TrialLimits(**sections["trial"]),
+        workers=Resources(**sections["workers"]),
+        resolved=resolved,
+        **{key: top[key] for key in ("name", "objective", "metric", "direction", "fixed")},
+    )
+
+
+def _read_sampler(place: Place, raw: Mapping[str, Any]) -> tuple[int, Named]:
+    seed = read_table(place, {k: v for k, v in raw.items() if k == "seed"}, {"seed": Field(integer(0), 0)})["seed"]
+    rest = {key: value for key, value in raw.items() if key != "seed"}
+    return seed, _read_named(place, rest, SAMPLERS, default="random")
+
+
+def _read_named(place: Place, raw: Mapping[str, Any], kinds: Mapping[str, Any], default: str) -> Named:
+    name = raw.get("name", default)
+    if not isinstance(name, str) or name not in kinds:
+        hint = suggest(name, kinds) if isinstance(name, str) else ""
+        raise (place / "name").error(f"must be one of {', '.join(kinds)}, got {show(name)}{hint}")
+    options = read_table(place, {k: v for k, v in raw.items() if k != "name"}, kinds[name].options)
+    return Named(name, options)
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    key, equals, text_value = override.partition("=")
+    path = key.strip().split(".")
+    if not equals or not all(path):
+        raise InputError(f"--set: must be key=value, got {override!r}")
+    try:
+        value = tomllib.loads(f"value = {text_value}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text_value.strip()
+    target = raw
+    for part in path[:-1]:
+        target = target.setdefault(part, {})
+        if not isinstance(target, dict):
+            raise InputError(f"--set: {key.strip()}: {part} is no table")
+    target[path[-1]] = value

@@ -1,0 +1,49 @@
+"""The seam between a search and the place where people look at its runs.
+
+The mirror (:mod:`hpo.tracking.mirror`) follows trials in the background and writes them to a :class:`Store`; MLflow
+(:mod:`hpo.tracking.mlflow`) is one. Nothing here is the truth about a study: that is the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from hpo.trial import Trial
+
+DEFAULT_TRACKING = "sqlite:///mlflow.db"
+
+
+class Store(Protocol):
+    """Where a mirror writes. Any call may fail, and is made again later; each brings the store up to the record."""
+
+    def open(self, trials: Iterable[Trial]) -> set[int]:
+        """Finds or makes the study's parent run; returns the numbers of the trials that are mirrored in full."""
+
+    def write(self, trial: Trial) -> None:
+        """Brings one trial's run up to its record."""
+
+    def progress(self, trials: list[Trial]) -> None:
+        """Notes on the parent that these trials have finished, in this order."""
+
+    def end(self, status: str) -> None:
+        """Closes the parent run: ``"FINISHED"``, ``"KILLED"`` or ``"FAILED"``."""
+
+
+class Tracker(Protocol):
+    """A :class:`hpo.search.Watcher` that must be closed."""
+
+    def update(self, trial: Trial) -> None: ...
+
+    def close(self, status: str, timeout: float) -> int:
+        """Writes what is left, for up to ``timeout`` seconds; returns how many trials are still missing."""
+
+
+class NoTracker:
+    """Tracks nothing."""
+
+    def update(self, trial: Trial) -> None:
+        pass
+
+    def close(self, status: str, timeout: float) -> int:
+        return 0

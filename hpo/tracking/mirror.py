@@ -1,0 +1,135 @@
+"""Follows the search in the background: one thread, and a set of trials whose runs are not up to date.
+
+The search's own cost is one entry in a dictionary. What is pending is bounded by the number of trials, however slow the
+store is; a store that fails is tried again, later and later, and is complained of once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from hpo.tracking import Store
+from hpo.trial import Trial
+
+# Seconds between two rounds of writing while the search goes on: how far the store may lag behind.
+INTERVAL = 1.0
+# Seconds before a failing store is tried again: doubled from the first to the second.
+BACKOFF = (1.0, 30.0)
+
+
+class Mirror:
+    """A tracker that writes to a store from a thread of its own.
+
+    Args:
+        make_store: Makes the store; called in the thread, because importing MLflow takes seconds.
+        trials: What the ledger already holds; what of it is missing in the store is written first.
+        warn: Told once when the store first fails.
+    """
+
+    def __init__(self, make_store: Callable[[], Store], trials: Sequence[Trial], warn: Callable[[str], None]) -> None:
+        self._make_store = make_store
+        self._known = list(trials)
+        self._warn = warn
+        self._lock = threading.Lock()
+        self._pending: dict[int, Trial] = {}
+        self._finished: list[Trial] = []
+        self._wake = threading.Event()
+        self._closing: str | None = None
+        self._deadline = float("inf")
+        self._store: Store | None = None
+        self._failures = 0
+        self._done = False
+        self._thread = threading.Thread(target=self._work, name="mirror", daemon=True)
+        self._thread.start()
+
+    def update(self, trial: Trial) -> None:
+        with self._lock:
+            self._pending[trial.number] = trial
+        self._wake.set()
+
+    def close(self, status: str, timeout: float) -> int:
+        self._deadline = time.monotonic() + timeout
+        self._closing = status
+        self._wake.set()
+        self._thread.join(timeout + 1.0)
+        if self._done:
+            return 0
+        with self._lock:
+            return max(len(self._pending), 1)
+
+    # In the thread -------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while True:
+            self._wake.wait()
+            closing = self._closing
+            self._wake.clear()
+            try:
+                self._round()
+                if closing is not None:
+                    assert self._store is not None
+                    self._store.end(closing)
+                    self._done = True
+                    return
+                self._failures = 0
+                pause = INTERVAL
+            except Exception as error:  # whatever the store raises must not end the mirror; it is told, and tried again
+                if not self._failures:
+                    self._warn(_one_line(error))
+                pause = min(BACKOFF[0] * 2**self._failures, BACKOFF[1])
+                self._failures += 1
+                self._wake.set()
+            if self._sleep(pause):
+                return
+
+    def _sleep(self, seconds: float) -> bool:
+        """Waits, but not past a close; says whether the time to close is over."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and (self._closing is None or self._failures):
+            if time.monotonic() > self._deadline:
+                return True
+            time.sleep(0.05)
+        return False
+
+    def _round(self) -> None:
+        if self._store is None:
+            store = self._make_store()
+            mirrored = store.open(self._known)
+            with self._lock:
+                for trial in self._known:
+                    if trial.number not in mirrored:
+                        self._pending.setdefault(trial.number, trial)
+            self._store = store
+        finished: list[Trial] = []
+        with self._lock:
+            batch = list(self._pending.values())
+        try:
+            for trial in batch:
+                if time.monotonic() > self._deadline:
+                    raise TimeoutError("the time to write what is left is over")
+                self._write(trial, finished)
+        finally:
+            self._finished += finished
+        if self._finished:
+            self._store.progress(self._finished)
+            self._finished = []
+
+    def _write(self, trial: Trial, finished: list[Trial]) -> None:
+        assert self._store is not None
+        with self._lock:
+            self._pending.pop(trial.number, None)
+        try:
+            was_finished = trial.finished  # before writing: what ends meanwhile is updated again
+            self._store.write(trial)
+        except BaseException:
+            with self._lock:
+                self._pending.setdefault(trial.number, trial)
+            raise
+        if was_finished:
+            finished.append(trial)
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
