@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial
 from hpo.advisor import Advisor
 from hpo.errors import HpoError, InputError
 from hpo.execution import FINISHED, LOST, RAISED, Ended, Event, Executor, Reported, Started, Task
-from hpo.ledger import Ledger
+from hpo.ledger.ledger import Ledger
 from hpo.ledger.record import to_trial
 from hpo.study import Study
 from hpo.trial import COMPLETE, FAILED, PRUNED, Trial

@@ -20,7 +20,7 @@ from hpo.tracking import DEFAULT_TRACKING
 
 if TYPE_CHECKING:
     from hpo.execution import Executor
-    from hpo.ledger import Ledger
+    from hpo.ledger.ledger import Ledger
     from hpo.tracking import Tracker
     from hpo.trial import Trial
 
@@ -58,7 +58,7 @@ def run(
     where = parse(storage)
     _check_before_work(study, where)
     from hpo.cli.progress import Progress
-    from hpo.ledger import Ledger
+    from hpo.ledger.ledger import Ledger
     from hpo.search import Search
 
     with ExitStack() as stack:

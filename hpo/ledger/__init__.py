@@ -1,13 +1,9 @@
 """The ledger: Optuna's study in durable storage, the only truth about a study, written by one driver.
 
-:class:`Ledger` is what a search writes to: ``begin`` and ``finish``, a few durable writes per trial.
-:mod:`hpo.ledger.books` reads studies for people. A storage address is a journal file (a plain path), ``sqlite:///PATH`` or ``postgresql://...``.
+- :mod:`hpo.ledger.address`: what kind of ledger a storage address names
+- :mod:`hpo.ledger.ledger`: one study as its writer holds it; ``begin`` and ``finish`` are durable when they return
+- :mod:`hpo.ledger.books`: studies as readers see them
+- :mod:`hpo.ledger.journal`, :mod:`hpo.ledger.sql`: the two kinds of storage; :mod:`hpo.ledger.lock`: one writer
+
+This file imports none of them, because Optuna takes half a second.
 """
-
-from __future__ import annotations
-
-from hpo.ledger.address import DEFAULT_STORAGE, redact
-from hpo.ledger.ledger import Ledger
-from hpo.ledger.storage import connect
-
-__all__ = ["DEFAULT_STORAGE", "Ledger", "connect", "redact"]

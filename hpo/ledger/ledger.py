@@ -16,7 +16,7 @@ from hpo.errors import InputError
 from hpo.fields import show
 from hpo.ledger import lock, storage
 from hpo.ledger.address import Address
-from hpo.ledger.record import attributes, to_trial
+from hpo.ledger.record import attributes
 from hpo.study import Study
 from hpo.trial import Trial
 
@@ -131,6 +131,3 @@ def _differences(key: str, old: Any, new: Any) -> list[str]:
         return []
     was, now = ("absent" if value is None else show(value) for value in (old, new))
     return [f"{key}: {was} in the ledger, {now} in the file"]
-
-
-__all__ = ["STUDY_ATTR", "Ledger", "to_trial"]
