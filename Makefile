@@ -1,0 +1,37 @@
+# make study   a first search, on data that needs no download
+# make test    everything the tests need, and the tests
+# make check   lint, format, types
+
+VENV   := .venv
+PYTHON := $(VENV)/bin/python
+PIP    := $(PYTHON) -m pip install --quiet --constraint constraints.txt
+
+.PHONY: study test check format clean
+
+study: $(VENV)/.installed
+	$(VENV)/bin/hpo run studies/digits.toml
+
+test: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadgroup $(PYTEST)
+
+check: $(VENV)/.installed-test
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+format: $(VENV)/.installed-test
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+
+clean:
+	rm -rf $(VENV)
+
+# The stamps are newer than what they depend on, so a second use installs nothing.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	python3 -m venv $(VENV)
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP) --editable '.[test,check]'
+	touch $@
