@@ -1,0 +1,58 @@
+"""Dropout (section 6.4.3; Srivastava et al. 2014)."""
+
+from typing import Any
+
+import numpy as np
+
+from trainer.arrays import Floats, Rows
+from trainer.layers import Layer
+
+
+def check_rate(rate: float) -> None:
+    """Raises ValueError unless `rate` is a share of units that can be removed."""
+    if not 0 <= rate < 1:
+        raise ValueError(f"`0 <= dropout < 1` must hold, but got (dropout={rate})")
+
+
+class Dropout(Layer):
+    """Removes each unit with probability `rate` in a training pass.
+
+    The expectation of a training pass equals the test pass, either because the test pass multiplies by the
+    share that stays, 1 - rate (the chapter's listing; its text says the removed share, which is a slip), or
+    because the training pass divides by it.
+
+    Args:
+        width: units.
+        dtype: data type of all arrays.
+        rate: probability of removal, in [0, 1).
+        rng: decides what is removed.
+        inverted: True scales in training and leaves the test pass alone, False the other way round.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        dtype: "np.dtype[Any]",
+        rate: float,
+        rng: np.random.Generator,
+        inverted: bool = False,
+    ) -> None:
+        check_rate(rate)
+        self.rate, self.inverted, self.rng = rate, inverted, rng
+        self._out, self._mask, self._draws = Rows(width, dtype), Rows(width, dtype), Rows(width, np.float32)
+
+    def forward(self, x: Floats) -> Floats:
+        if self.inverted:
+            return x
+        return np.multiply(x, 1.0 - self.rate, out=self._out(len(x)))
+
+    def forward_training(self, x: Floats) -> Floats:
+        n = len(x)
+        draws = self.rng.random(dtype=np.float32, out=self._draws(n))
+        mask = np.greater_equal(draws, self.rate, out=self._mask(n), casting="unsafe")
+        if self.inverted:
+            mask *= 1.0 / (1.0 - self.rate)
+        return np.multiply(x, mask, out=self._out(n))
+
+    def backward(self, dout: Floats) -> Floats:
+        return np.multiply(dout, self._mask(len(dout)), out=dout)

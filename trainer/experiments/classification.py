@@ -1,0 +1,122 @@
+"""Training a classifier as an objective: a generator of metrics, one mapping per epoch."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from trainer import data
+from trainer.data import Examples
+from trainer.experiments.settings import Setting
+from trainer.persistence import load_checkpoint, save_checkpoint
+from trainer.training import Pairs, fit
+
+SECONDS_BETWEEN_SAVES: Final = 1.0
+"""Saving takes milliseconds, as long as a whole epoch of a small network does."""
+
+
+def classify(params: Mapping[str, Any], seed: int, checkpoint: str | Path | None = None) -> Iterator[dict[str, float]]:
+    """Trains on the training share of a data set and measures on the validation share.
+
+    Nothing here opens the test set.
+
+    Args:
+        params: a setting, by the names of `Setting`'s attributes and of the optimizer's arguments.
+        seed: decides initial weights, mini-batches and dropout; not the validation split (`split_seed` does).
+        checkpoint: a folder where the state is saved at ends of epochs; a later call with the same arguments
+            first repeats the metrics of the saved epochs, then goes on to the identical result.
+
+    Yields:
+        `loss`, `train_accuracy`, `val_accuracy` and `val_loss` of each epoch.
+
+    Raises:
+        ValueError: for a bad setting, before any work.
+        DataError: if the data set is not there.
+        Diverged: in the epoch in which the loss stops being finite.
+    """
+    setting = Setting.read(params)
+    train, validation = data.split_validation(
+        data.load_train(setting.dataset, setting.train_size),
+        setting.validation_rate,
+        np.random.default_rng(setting.split_seed),
+    )
+    generators = _generators(seed)
+    network, optimizer = setting.make_network(generators[0]), setting.make_optimizer()
+    history: list[dict[str, float]] = []
+    file, owner = None, json.dumps([dataclasses.asdict(setting), seed])
+    if checkpoint is not None:
+        file = Path(checkpoint, "training.npz")
+        history = load_checkpoint(file, owner, network, optimizer, generators)
+        yield from list(history)
+    saved = time.monotonic()
+    for metrics in fit(
+        network,
+        _of_type(train, setting.dtype),
+        optimizer=optimizer,
+        validation=_of_type(validation, setting.dtype),
+        rng=generators[1],
+        done=len(history),
+        **setting.fit_arguments(),
+    ):
+        history.append(metrics)
+        if file is not None and time.monotonic() - saved >= SECONDS_BETWEEN_SAVES:
+            save_checkpoint(file, owner, network, optimizer, generators, history)
+            saved = time.monotonic()
+        yield metrics
+
+
+def check(params: Mapping[str, Any]) -> None:
+    """Checks one concrete setting without training or loading anything.
+
+    Raises:
+        ValueError: for a bad setting.
+        DataError: if the data set is not there.
+    """
+    setting = Setting.read(params)
+    data.check(setting.dataset)
+
+
+classify.check = check  # type: ignore[attr-defined]
+
+
+def evaluate(params: Mapping[str, Any], seed: int) -> Iterator[dict[str, float]]:
+    """Trains on training and validation examples together and scores the sealed test set, once.
+
+    It is for the one setting that a search has chosen; nothing else opens the test set.
+
+    Args:
+        params: as of `classify`; the validation split plays no part.
+        seed: decides initial weights, mini-batches and dropout.
+
+    Yields:
+        `test_accuracy` and `test_loss` (cross-entropy without penalty), once, at the end.
+
+    Raises:
+        ValueError, DataError, Diverged: as `classify` does.
+    """
+    setting = Setting.read(params)
+    weights, batches = _generators(seed)
+    network = setting.make_network(weights)
+    train = _of_type(data.load_train(setting.dataset, setting.train_size), setting.dtype)
+    arguments = setting.fit_arguments() | {"evaluated": 1}  # the accuracy on known examples interests nobody here
+    for _ in fit(network, train, optimizer=setting.make_optimizer(), rng=batches, **arguments):
+        pass
+    accuracy, loss = network.measure(*_of_type(data.load_test(setting.dataset), setting.dtype))
+    yield {"test_accuracy": accuracy, "test_loss": loss}
+
+
+evaluate.check = check  # type: ignore[attr-defined]
+
+
+def _generators(seed: int) -> tuple[np.random.Generator, np.random.Generator]:
+    """Independent generators for the network (initial weights, then dropout) and for the mini-batches."""
+    network, batches = np.random.SeedSequence(seed).spawn(2)
+    return np.random.default_rng(network), np.random.default_rng(batches)
+
+
+def _of_type(examples: Examples, dtype: str) -> Pairs:
+    return examples.x.astype(dtype, copy=False), examples.t

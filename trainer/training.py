@@ -1,0 +1,144 @@
+"""Training as a generator of epochs."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import numpy as np
+
+from trainer.arrays import Floats, Labels
+from trainer.batches import Batches, check_batches
+from trainer.network import Network
+from trainer.optimizers import Optimizer
+from trainer.schedules import Schedule, constant
+
+ACCURACY_AFTER: Final = ("last", "first")
+Pairs = tuple[Floats, Labels]
+"""Examples (n, features) and labels (n,)."""
+
+
+class Diverged(ArithmeticError):
+    """The loss, or the parameters after it, became NaN or infinite."""
+
+
+def fit(
+    network: Network,
+    train: Pairs,
+    *,
+    optimizer: Optimizer,
+    rng: np.random.Generator,
+    epochs: int,
+    batch_size: int = 100,
+    validation: Pairs | None = None,
+    sampling: str = "replacement",
+    schedule: Schedule | None = None,
+    accuracy_after: str = "last",
+    evaluated: int | None = None,
+    done: int = 0,
+) -> Iterator[dict[str, float]]:
+    """Trains in place, one epoch for each item that is asked for.
+
+    Args:
+        network: what is trained; its weight decay is applied to its weights.
+        train: examples of the network's data type, and integer labels.
+        optimizer: one that has served no other network.
+        rng: decides which examples form the mini-batches.
+        epochs: how many in all, >= 1.
+        batch_size: examples per update.
+        validation: examples that are only measured.
+        sampling: "replacement" or "epoch" (see Batches).
+        schedule: factor of the optimizer's learning rate over time; None keeps it.
+        accuracy_after: after which update of an epoch the accuracies are measured: "last", or "first" as the
+            chapter's curves are (section 6.4.3).
+        evaluated: measure on so many examples only, from the first on; None means all.
+        done: epochs that an earlier run has completed; a resumed run starts after them.
+
+    Returns:
+        A generator of metrics per epoch: `loss` (mean cross-entropy of the epoch's batches, without the weight
+        decay penalty, so that runs of different weight decay compare), `train_accuracy` and, with validation
+        examples, `val_accuracy` and `val_loss`. It raises Diverged in the epoch in which the loss stops being
+        finite.
+
+    Raises:
+        ValueError: for arguments outside these rules, before any training.
+    """
+    if int(epochs) != epochs or epochs < 1:
+        raise ValueError(f"`epochs` must be an integer >= 1, but got (epochs={epochs})")
+    check_batches(batch_size, sampling)
+    check_measuring(accuracy_after, evaluated)
+    for examples in (train, validation):
+        if examples is not None:
+            network.check_examples(*examples)
+    batches = Batches(*train, batch_size, sampling, rng)
+    shown = {"train": (train[0][:evaluated], train[1][:evaluated])}
+    if validation is not None:
+        shown["val"] = (validation[0][:evaluated], validation[1][:evaluated])
+    return _epochs(network, batches, optimizer, schedule or constant(), shown, accuracy_after, done, epochs)
+
+
+def check_measuring(accuracy_after: str, evaluated: int | None) -> None:
+    """Raises ValueError unless the arguments say when and on what accuracies are measured (see fit)."""
+    if accuracy_after not in ACCURACY_AFTER:
+        raise ValueError(f"`accuracy_after` must be one of {ACCURACY_AFTER}, but got {accuracy_after!r}")
+    if evaluated is not None and (int(evaluated) != evaluated or evaluated < 1):
+        raise ValueError(f"`evaluated` must be an integer >= 1 or None, but got (evaluated={evaluated})")
+
+
+def _epochs(
+    network: Network,
+    batches: Batches,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    shown: Mapping[str, Pairs],
+    accuracy_after: str,
+    done: int,
+    epochs: int,
+) -> Iterator[dict[str, float]]:
+    base = optimizer.lr
+    try:
+        for epoch in range(done, epochs):
+            # overflow is reported once, as Diverged, and not as warnings from wherever it shows first
+            with np.errstate(all="ignore"):
+                metrics = _epoch(network, batches, optimizer, base, schedule, shown, accuracy_after, epoch)
+            yield metrics
+    finally:
+        optimizer.lr = base
+
+
+def _epoch(
+    network: Network,
+    batches: Batches,
+    optimizer: Optimizer,
+    base: float,
+    schedule: Schedule,
+    shown: Mapping[str, Pairs],
+    accuracy_after: str,
+    epoch: int,
+) -> dict[str, float]:
+    params, grads = network.params, network.grads
+    weight_decay, decayed = network.weight_decay, network.decayed
+    losses, measured = [], {}
+    for i, (x, t) in enumerate(batches.epoch()):
+        optimizer.lr = base * schedule(epoch + i / batches.per_epoch)
+        loss = network.backpropagate(x, t)
+        if not math.isfinite(loss):
+            raise Diverged(f"the loss became {loss} in epoch {epoch + 1}, at learning rate {optimizer.lr:g}")
+        losses.append(loss)
+        optimizer.update(params, grads, weight_decay, decayed)
+        if i == 0 and accuracy_after == "first":
+            measured = _measure(network, shown)
+    if not np.isfinite(params.sum()):
+        raise Diverged(f"parameters stopped being finite in epoch {epoch + 1}, at learning rate {optimizer.lr:g}")
+    if accuracy_after == "last":
+        measured = _measure(network, shown)
+    return {"loss": math.fsum(losses) / len(losses), **measured}
+
+
+def _measure(network: Network, shown: Mapping[str, Pairs]) -> dict[str, float]:
+    metrics = {}
+    for role, (x, t) in shown.items():
+        accuracy, loss = network.measure(x, t)
+        metrics[f"{role}_accuracy"] = accuracy
+        if role == "val":
+            metrics["val_loss"] = loss
+    return metrics
