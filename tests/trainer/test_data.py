@@ -232,21 +232,13 @@ PACKED = small_mnist.FILES["train-images-idx3-ubyte.gz"]
         pytest.param(PACKED[:-100], r"the file is cut off \(\d+ bytes\)", id="truncated"),
         pytest.param(PACKED + b"more", "not a gzip file, or a damaged one", id="something behind it"),
         pytest.param(flipped(PACKED, 300), "damaged", id="a flipped bit in the compressed data"),
-        pytest.param(
-            flipped(PACKED, len(PACKED) - 6), "CRC check failed", id="a flipped bit in the checksum"
-        ),
+        pytest.param(flipped(PACKED, len(PACKED) - 6), "CRC check failed", id="a flipped bit in the checksum"),
         pytest.param(gzip.compress(flipped(IMAGES, 99)), "sha256 must be .*, but got", id="a flipped pixel"),
-        pytest.param(
-            gzip.compress(flipped(IMAGES, 1)), "not an IDX file: it begins with 00 01 08 03", id="magic"
-        ),
+        pytest.param(gzip.compress(flipped(IMAGES, 1)), "not an IDX file: it begins with 00 01 08 03", id="magic"),
         pytest.param(gzip.compress(flipped(IMAGES, 2)), "IDX type must be 0x08", id="type"),
-        pytest.param(
-            gzip.compress(IMAGES[:9]), "header of 3 dimensions takes 16 bytes, but got 9", id="header"
-        ),
+        pytest.param(gzip.compress(IMAGES[:9]), "header of 3 dimensions takes 16 bytes, but got 9", id="header"),
         pytest.param(gzip.compress(IMAGES[:-1]), "take 600 bytes of values, but got 599", id="a pixel less"),
-        pytest.param(
-            gzip.compress(IMAGES + b"0"), "take 600 bytes of values, but got 601", id="a pixel more"
-        ),
+        pytest.param(gzip.compress(IMAGES + b"0"), "take 600 bytes of values, but got 601", id="a pixel more"),
         pytest.param(
             gzip.compress(small_mnist.idx(small_mnist.IMAGES["train"][:40])),
             r"holds an array of shape \(40, 4, 3\) where \(50, 4, 3\) must be",
@@ -268,6 +260,8 @@ def test_a_wrong_file_is_refused_with_its_fault(folder: Path, content: bytes, fa
 
 def test_what_swells_beyond_all_measure_is_not_unpacked(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("trainer.data.idx._LARGEST", 600)
+    noise = gzip.compress(np.random.default_rng(0).bytes(1_000_000))
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(noise[:-100])  # an end that nobody comes to see
     with pytest.raises(DataError, match="holds more than 600 bytes"):
         data.load_train("mnist")
 
@@ -394,9 +388,7 @@ def test_a_split_shuffles_and_leaves_its_input_alone():
 
 
 def test_the_validation_share_is_exact_where_floating_point_is_not():
-    train, validation = data.split_validation(
-        numbered(100), 0.29, np.random.default_rng(0)
-    )  # 28.999999999999996
+    train, validation = data.split_validation(numbered(100), 0.29, np.random.default_rng(0))  # 28.999999999999996
     assert (len(train.t), len(validation.t)) == (71, 29)
 
 

@@ -135,6 +135,16 @@ def test_a_copy_elsewhere_is_verified_for_itself(
     kept(tmp_path)  # one array for the images of both
 
 
+def test_two_copies_in_turns_are_verified_once_each(
+    folder: Path, tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    small_mnist.write(tmp_path / "copy" / "mnist")
+    for base in ("data", "copy", "data", "copy"):
+        monkeypatch.setenv("HPO_DATA_DIR", str(tmp_path / base))
+        data.load_train("mnist")
+    assert sorted(reads) == ["train-images-idx3-ubyte.gz"] * 2 + ["train-labels-idx1-ubyte.gz"] * 2
+
+
 def test_a_missing_source_is_missing_though_its_array_is_kept(folder: Path):
     data.load_train("mnist")
     (folder / "train-images-idx3-ubyte.gz").unlink()

@@ -29,7 +29,7 @@ class Server:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                name = self.path.rpartition("/")[2]
+                name = self.path.removeprefix("/mnist/")
                 outer.requests.append(name)
                 content = outer.files.get(name)
                 if content is None:
@@ -37,6 +37,8 @@ class Server:
                     return
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(content)))
+                if "gzip" in self.headers.get("Accept-Encoding", ""):  # some servers have the client unpack such files
+                    self.send_header("Content-Encoding", "gzip")
                 self.end_headers()
                 with contextlib.suppress(ConnectionError):  # a client that is killed
                     self.wfile.write(content[: len(content) // 2])
@@ -124,9 +126,7 @@ def test_a_wrong_file_is_named_and_replaced(folder: Path, server: Server, caplog
     fetch_mnist(server.url)
     assert server.requests == ["train-labels-idx1-ubyte.gz"]
     (said,) = caplog.messages
-    assert said.startswith(
-        f"{folder / 'train-labels-idx1-ubyte.gz'}: holds the content of t10k-labels-idx1-ubyte.gz"
-    )
+    assert said.startswith(f"{folder / 'train-labels-idx1-ubyte.gz'}: holds the content of t10k-labels-idx1-ubyte.gz")
     assert said.endswith("downloading it again")
     assert len(data.load_train("mnist").t) == 50
 
@@ -200,7 +200,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(folder: Path, server: Serve
     assert server.requests == []
 
 
-def test_a_killed_download_leaves_no_file_and_the_next_one_cleans_up(folder: Path, server: Server):
+def test_a_killed_download_leaves_no_file_and_the_next_fetch_cleans_up(folder: Path, server: Server):
     server.hold = True
     code = f"{small_mnist.PREAMBLE}\nfrom trainer.fetch import fetch_mnist\nfetch_mnist({server.url!r})"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
@@ -210,6 +210,7 @@ def test_a_killed_download_leaves_no_file_and_the_next_one_cleans_up(folder: Pat
         process.kill()
         process.wait()
     assert names(folder) == {".train-images-idx3-ubyte.gz.part"}
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(small_mnist.FILES["train-images-idx3-ubyte.gz"])
     server.hold = False
     server.go_on.set()
     fetch_mnist(server.url)

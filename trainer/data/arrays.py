@@ -117,9 +117,7 @@ def _map(path: Path, shape: tuple[int, ...], dtype: type[T]) -> NDArray[T]:
     with path.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         if size != length or stream.read(len(header)) != header:
-            raise ValueError(
-                f"{path}: not the npy file of {length} bytes that was written, but one of {size}"
-            )
+            raise ValueError(f"{path}: not the npy file of {length} bytes that was written, but one of {size}")
         mapped = np.memmap(stream, dtype, mode="r", offset=len(header), shape=shape)
     return mapped.view(np.ndarray)  # np.memmap itself makes every slice dearer
 

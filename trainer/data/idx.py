@@ -53,9 +53,7 @@ def parse_idx(content: bytes) -> NDArray[np.uint8]:
         raise DataError(f"IDX type must be 0x08 (unsigned byte), but got 0x{content[2]:02x}")
     start = 4 + 4 * content[3]
     if len(content) < start:
-        raise DataError(
-            f"an IDX header of {content[3]} dimensions takes {start} bytes, but got {len(content)}"
-        )
+        raise DataError(f"an IDX header of {content[3]} dimensions takes {start} bytes, but got {len(content)}")
     shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4))
     if len(content) - start != math.prod(shape):
         raise DataError(

@@ -124,9 +124,7 @@ def read(path: Path, file: File) -> NDArray[np.uint8]:
     return array
 
 
-def _keep(
-    file: File, shape: tuple[int, ...], dtype: type[T], decode: Callable[[Path, File], NDArray[T]]
-) -> NDArray[T]:
+def _keep(file: File, shape: tuple[int, ...], dtype: type[T], decode: Callable[[Path, File], NDArray[T]]) -> NDArray[T]:
     path = folder() / file.name
     key = f"{file.name.removesuffix('.gz')}-{file.sha256[:32]}-{np.dtype(dtype)}"
     try:
