@@ -23,14 +23,25 @@ class Batches:
             n // batch_size draws (at least one) an epoch; "epoch" shuffles and deals all examples out, the last
             batch being what is left.
         rng: decides what is drawn.
+        updates: batches per epoch where they are drawn with replacement; None means n // batch_size.
     """
 
-    def __init__(self, x: Floats, t: Labels, batch_size: int, sampling: str, rng: np.random.Generator) -> None:
-        check_batches(batch_size, sampling)
+    def __init__(
+        self,
+        x: Floats,
+        t: Labels,
+        batch_size: int,
+        sampling: str,
+        rng: np.random.Generator,
+        updates: int | None = None,
+    ) -> None:
+        check_batches(batch_size, sampling, updates)
         self._x, self._t, self._size, self._sampling, self._rng = x, t, batch_size, sampling, rng
         n = len(x)
-        self.per_epoch = max(n // batch_size, 1) if sampling == "replacement" else -(-n // batch_size)
-        drawn = self.per_epoch * batch_size if sampling == "replacement" else n
+        self.per_epoch = updates or max(n // batch_size, 1)
+        drawn = self.per_epoch * batch_size
+        if sampling == "epoch":
+            self.per_epoch, drawn = -(-n // batch_size), n
         together = max(GATHERED_BYTES // (x.itemsize * x.shape[1] * batch_size), 1)
         self._gathered = np.empty((min(together * batch_size, drawn), x.shape[1]), x.dtype)
 
@@ -50,9 +61,12 @@ class Batches:
                 yield x[start : start + size], t[low + start : low + start + size]
 
 
-def check_batches(batch_size: int, sampling: str) -> None:
+def check_batches(batch_size: int, sampling: str, updates: int | None) -> None:
     """Raises ValueError unless the arguments describe mini-batches (see Batches)."""
     if int(batch_size) != batch_size or batch_size < 1:
         raise ValueError(f"`batch_size` must be an integer >= 1, but got (batch_size={batch_size})")
     if sampling not in SAMPLINGS:
         raise ValueError(f"`sampling` must be one of {SAMPLINGS}, but got {sampling!r}")
+    if updates is not None and (sampling == "epoch" or int(updates) != updates or updates < 1):
+        rule = "`updates` must be an integer >= 1 with sampling 'replacement', else None"
+        raise ValueError(f"{rule}, but got (updates={updates}, sampling={sampling!r})")

@@ -54,6 +54,8 @@ class Optimizer:
         """
         if self._params is not params:
             self._bind(params)
+        if grads.shape != params.shape:
+            raise ValueError(f"`grads.shape == {params.shape}`, the parameters', must hold, but got {grads.shape}")
         if decayed != self._decayed:
             self._decayed = decayed
             self._blocks = list(self._cut(params, len(params) if decayed is None else decayed))

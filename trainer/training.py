@@ -31,6 +31,7 @@ def fit(
     batch_size: int = 100,
     validation: Pairs | None = None,
     sampling: str = "replacement",
+    updates: int | None = None,
     schedule: Schedule | None = None,
     accuracy_after: str = "last",
     evaluated: int | None = None,
@@ -47,6 +48,7 @@ def fit(
         batch_size: examples per update.
         validation: examples that are only measured.
         sampling: "replacement" or "epoch" (see Batches).
+        updates: updates per epoch when sampling with replacement; None means examples // batch_size.
         schedule: factor of the optimizer's learning rate over time; None keeps it.
         accuracy_after: after which update of an epoch the accuracies are measured: "last", or "first" as the
             chapter's curves are (section 6.4.3).
@@ -64,12 +66,12 @@ def fit(
     """
     if int(epochs) != epochs or epochs < 1:
         raise ValueError(f"`epochs` must be an integer >= 1, but got (epochs={epochs})")
-    check_batches(batch_size, sampling)
+    check_batches(batch_size, sampling, updates)
     check_measuring(accuracy_after, evaluated)
     for examples in (train, validation):
         if examples is not None:
             network.check_examples(*examples)
-    batches = Batches(*train, batch_size, sampling, rng)
+    batches = Batches(*train, batch_size, sampling, rng, updates)
     shown = {"train": (train[0][:evaluated], train[1][:evaluated])}
     if validation is not None:
         shown["val"] = (validation[0][:evaluated], validation[1][:evaluated])

@@ -1,5 +1,7 @@
 """The chapter's experiments as objectives: generators of metrics that a search service can call."""
 
+from trainer.experiments.activation_spread import spread
 from trainer.experiments.classification import classify, evaluate
+from trainer.experiments.descent import descend
 
-__all__ = ["classify", "evaluate"]
+__all__ = ["classify", "descend", "evaluate", "spread"]

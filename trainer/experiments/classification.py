@@ -10,10 +10,10 @@ from typing import Any, Final
 import numpy as np
 
 from trainer import data
-from trainer.data import Examples
+from trainer.experiments.reading import read
 from trainer.experiments.settings import Setting
 from trainer.persistence import load_checkpoint, save_checkpoint
-from trainer.training import Pairs, fit
+from trainer.training import fit
 
 SECONDS_BETWEEN_SAVES: Final = 1.0
 """Saving takes milliseconds, as long as a whole epoch of a small network does."""
@@ -38,12 +38,8 @@ def classify(params: Mapping[str, Any], seed: int, checkpoint: str | Path | None
         DataError: if the data set is not there.
         Diverged: in the epoch in which the loss stops being finite.
     """
-    setting = Setting.read(params)
-    train, validation = data.split_validation(
-        data.load_train(setting.dataset, setting.train_size),
-        setting.validation_rate,
-        np.random.default_rng(setting.split_seed),
-    )
+    setting = read(Setting, params)
+    train, validation = setting.load()
     generators = _generators(seed)
     network, optimizer = setting.make_network(generators[0]), setting.make_optimizer()
     history: list[dict[str, float]] = []
@@ -55,9 +51,9 @@ def classify(params: Mapping[str, Any], seed: int, checkpoint: str | Path | None
     saved = time.monotonic()
     for metrics in fit(
         network,
-        _of_type(train, setting.dtype),
+        train,
         optimizer=optimizer,
-        validation=_of_type(validation, setting.dtype),
+        validation=validation,
         rng=generators[1],
         done=len(history),
         **setting.fit_arguments(),
@@ -76,7 +72,7 @@ def check(params: Mapping[str, Any]) -> None:
         ValueError: for a bad setting.
         DataError: if the data set is not there.
     """
-    setting = Setting.read(params)
+    setting = read(Setting, params)
     data.check(setting.dataset)
 
 
@@ -84,12 +80,12 @@ classify.check = check  # type: ignore[attr-defined]
 
 
 def evaluate(params: Mapping[str, Any], seed: int) -> Iterator[dict[str, float]]:
-    """Trains on training and validation examples together and scores the sealed test set, once.
+    """Trains on all `train_size` examples, validation share included, and scores the sealed test set, once.
 
     It is for the one setting that a search has chosen; nothing else opens the test set.
 
     Args:
-        params: as of `classify`; the validation split plays no part.
+        params: as of `classify`.
         seed: decides initial weights, mini-batches and dropout.
 
     Yields:
@@ -98,14 +94,14 @@ def evaluate(params: Mapping[str, Any], seed: int) -> Iterator[dict[str, float]]
     Raises:
         ValueError, DataError, Diverged: as `classify` does.
     """
-    setting = Setting.read(params)
+    setting = read(Setting, params)
     weights, batches = _generators(seed)
     network = setting.make_network(weights)
-    train = _of_type(data.load_train(setting.dataset, setting.train_size), setting.dtype)
+    train = setting.cast(*data.load_train(setting.dataset, setting.train_size))
     arguments = setting.fit_arguments() | {"evaluated": 1}  # the accuracy on known examples interests nobody here
     for _ in fit(network, train, optimizer=setting.make_optimizer(), rng=batches, **arguments):
         pass
-    accuracy, loss = network.measure(*_of_type(data.load_test(setting.dataset), setting.dtype))
+    accuracy, loss = network.measure(*setting.cast(*data.load_test(setting.dataset)))
     yield {"test_accuracy": accuracy, "test_loss": loss}
 
 
@@ -116,7 +112,3 @@ def _generators(seed: int) -> tuple[np.random.Generator, np.random.Generator]:
     """Independent generators for the network (initial weights, then dropout) and for the mini-batches."""
     network, batches = np.random.SeedSequence(seed).spawn(2)
     return np.random.default_rng(network), np.random.default_rng(batches)
-
-
-def _of_type(examples: Examples, dtype: str) -> Pairs:
-    return examples.x.astype(dtype, copy=False), examples.t

@@ -2,31 +2,33 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from numbers import Integral, Real
-from typing import Any, Self, get_args
+from typing import Any
 
 import numpy as np
 
-from trainer import optimizers, schedules
+from trainer import data, optimizers, schedules
+from trainer.arrays import Floats, Labels
 from trainer.batches import check_batches
-from trainer.data import describe
 from trainer.network import Network, check_architecture
 from trainer.optimizers import Optimizer
-from trainer.training import check_measuring
+from trainer.training import Pairs, check_measuring
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One complete setting; `read` makes it from the parameters of a trial.
+    """One complete setting; `reading.read` makes it from the parameters of a trial.
 
     Attributes:
         dataset: "mnist" or "digits".
         hidden: units of each hidden layer.
-        train_size: use the first so many training examples, of which the validation examples are a part; None
-            means all.
-        validation_rate: share of validation examples, in (0, 1).
+        train_size: use the first so many training examples, of which a share is for validation; None means
+            all.
+        validation_rate: share of validation examples, in [0, 1); 0 goes without.
+        validation_size: validate on the so many examples that follow the first `train_size`, instead of on a
+            share of these; None does not.
         split_seed: decides which examples are for validation; the same for all trials of a study.
-        epochs: passes, of train size / batch size updates each.
+        epochs: number of reports.
+        updates: updates per epoch; None means training examples / batch size, or what `sampling` gives.
         batch_size: examples per update.
         sampling: "replacement" (every batch drawn afresh) or "epoch" (every example once an epoch).
         optimizer: "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam" or "adamw".
@@ -50,8 +52,10 @@ class Setting:
     hidden: tuple[int, ...]
     train_size: int | None = None
     validation_rate: float = 0.2
+    validation_size: int | None = None
     split_seed: int = 0
     epochs: int = 20
+    updates: int | None = None
     batch_size: int = 100
     sampling: str = "replacement"
     optimizer: str = "sgd"
@@ -70,32 +74,8 @@ class Setting:
     evaluated: int | None = None
     dtype: str = "float32"
 
-    @classmethod
-    def read(cls, params: Mapping[str, Any]) -> Self:
-        """Reads and checks the parameters of a trial.
-
-        Raises:
-            ValueError: for an unknown or missing name and for a value outside its rules.
-        """
-        fields = {f.name: f for f in dataclasses.fields(cls) if f.name != "optimizer_options"}
-        options = optimizers.options(params.get("optimizer", "sgd"))
-        legal = sorted({*fields, *options})
-        if unknown := sorted(set(params) - set(legal)):
-            raise ValueError(f"unknown parameters {unknown}; with this optimizer the legal ones are {legal}")
-        missing = [n for n, f in fields.items() if n not in params and f.default is dataclasses.MISSING]
-        if missing:
-            raise ValueError(f"the parameters {missing} must be given")
-        for name, value in params.items():
-            _check_type(name, value, fields[name].type if name in fields else float)
-        given = {name: value for name, value in params.items() if name in fields}
-        given["hidden"] = tuple(given["hidden"])
-        rest = {name: value for name, value in params.items() if name not in fields}
-        setting = cls(**given, optimizer_options=rest)
-        setting._check()
-        return setting
-
-    def _check(self) -> None:
-        described = describe(self.dataset)
+    def __post_init__(self) -> None:
+        described = data.describe(self.dataset)
         check_architecture(
             described.features,
             self.hidden,
@@ -106,15 +86,9 @@ class Setting:
             self.dropout,
             self.dtype,
         )
-        check_batches(self.batch_size, self.sampling)
+        check_batches(self.batch_size, self.sampling, self.updates)
         check_measuring(self.accuracy_after, self.evaluated)
-        available = described.train_size
-        if self.train_size is not None and not 2 <= self.train_size <= available:
-            rule = f"`2 <= train_size <= {available}` must hold for {self.dataset!r}"
-            raise ValueError(f"{rule}, but got (train_size={self.train_size})")
-        if not 0 < self.validation_rate < 1:
-            got = f"(validation_rate={self.validation_rate})"
-            raise ValueError(f"`0 < validation_rate < 1` must hold, but got {got}")
+        self._check_sizes(described.train_size)
         if self.epochs < 1:
             raise ValueError(f"`1 <= epochs` must hold, but got (epochs={self.epochs})")
         if self.split_seed < 0:
@@ -122,9 +96,40 @@ class Setting:
         self.make_optimizer()
         self.make_schedule()
 
+    def _check_sizes(self, available: int) -> None:
+        size, held_out = self.train_size, self.validation_size
+        if size is not None and not 1 <= size <= available:
+            rule = f"`1 <= train_size <= {available}` must hold for {self.dataset!r}"
+            raise ValueError(f"{rule}, but got (train_size={size})")
+        if not 0 <= self.validation_rate < 1:
+            got = f"(validation_rate={self.validation_rate})"
+            raise ValueError(f"`0 <= validation_rate < 1` must hold, but got {got}")
+        if held_out is None:
+            return
+        if size is None or not 1 <= held_out <= available - size:
+            rule = f"`1 <= validation_size <= {available} - train_size` must hold for {self.dataset!r}"
+            raise ValueError(f"{rule}, but got (validation_size={held_out}, train_size={size})")
+
+    def load(self) -> tuple[Pairs, Pairs | None]:
+        """Training and validation examples (None without any), in the setting's data type."""
+        size, held_out = self.train_size, self.validation_size
+        if held_out is not None and size is not None:
+            x, t = data.load_train(self.dataset, size + held_out)
+            return self.cast(x[:size], t[:size]), self.cast(x[size:], t[size:])
+        examples = data.load_train(self.dataset, size)
+        if self.validation_rate == 0:
+            return self.cast(*examples), None
+        rng = np.random.default_rng(self.split_seed)
+        train, validation = data.split_validation(examples, self.validation_rate, rng)
+        return self.cast(*train), self.cast(*validation)
+
+    def cast(self, x: Floats, t: Labels) -> Pairs:
+        """The examples in the setting's data type."""
+        return x.astype(self.dtype, copy=False), t
+
     def make_network(self, rng: np.random.Generator) -> Network:
         """A network of this setting with new initial weights."""
-        described = describe(self.dataset)
+        described = data.describe(self.dataset)
         return Network(
             described.features,
             self.hidden,
@@ -144,6 +149,7 @@ class Setting:
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "sampling": self.sampling,
+            "updates": self.updates,
             "schedule": self.make_schedule(),
             "accuracy_after": self.accuracy_after,
             "evaluated": self.evaluated,
@@ -166,26 +172,3 @@ class Setting:
             raise ValueError(f"`schedule` must be one of {tuple(make)}, but got {self.schedule!r}")
         schedule = make[self.schedule]()
         return schedule if self.warmup == 0 else schedules.warm_up(self.warmup, schedule)
-
-
-def _check_type(name: str, value: Any, kind: Any) -> None:
-    """Raises ValueError unless `value` is of the type `kind`; an integer will do for a float."""
-    if name == "hidden":
-        if not isinstance(value, (list, tuple)) or not all(_is_number(n, Integral) for n in value):
-            raise ValueError(f"`hidden` must be a list of integers, but got {value!r}")
-        return
-    kinds = get_args(kind) or (kind,)
-    fits = (
-        (isinstance(value, bool) and bool in kinds)
-        or (_is_number(value, Integral) and int in kinds)
-        or (_is_number(value, Real) and float in kinds)
-        or (isinstance(value, str) and str in kinds)
-        or (value is None and type(None) in kinds)
-    )
-    if not fits:
-        names = " or ".join("None" if k is type(None) else k.__name__ for k in kinds)
-        raise ValueError(f"`{name}` must be of type {names}, but got {value!r}")
-
-
-def _is_number(value: Any, kind: type) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
