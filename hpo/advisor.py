@@ -12,15 +12,14 @@ from typing import Any
 
 import optuna
 from optuna.storages import InMemoryStorage
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.ledger.record import DIRECTIONS
 from hpo.pruners import PRUNERS
 from hpo.samplers import SAMPLERS
 from hpo.study import Study
 from hpo.trial import COMPLETE, FAILED, PRUNED
 
-DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
 _STATES = {COMPLETE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED, FAILED: TrialState.FAIL}
 
 

@@ -6,17 +6,16 @@ import copy
 import json
 import time
 import uuid
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from hpo.errors import InputError
+from hpo.errors import HpoError, InputError
 from hpo.fields import show
 from hpo.ledger import lock, storage
 from hpo.ledger.address import Address
-from hpo.ledger.record import attributes
+from hpo.ledger.record import DIRECTIONS, attributes
 from hpo.study import Study
 from hpo.trial import Trial
 
@@ -28,6 +27,10 @@ if TYPE_CHECKING:
 STUDY_ATTR = "hpo:study"
 UID_ATTR = "hpo:uid"
 CREATED_ATTR = "hpo:created"
+# Seconds for which a database that went away is waited for, and between two tries.
+PATIENCE, RETRY = 60.0, 0.5
+
+T = TypeVar("T")
 
 
 class Ledger:
@@ -39,7 +42,10 @@ class Ledger:
         loaded: The trials that were there when it was opened, running ones of a dead driver included.
     """
 
-    def __init__(self, store: Journal | Sql, study_id: int, loaded: list[FrozenTrial], held: lock.Lock) -> None:
+    def __init__(
+        self, address: Address, store: Journal | Sql, study_id: int, loaded: list[FrozenTrial], held: lock.Lock
+    ) -> None:
+        self._address = address
         self._store = store
         self._study_id = study_id
         self._ids = {trial.number: trial._trial_id for trial in loaded}
@@ -69,23 +75,61 @@ class Ledger:
         except BaseException:
             held.release()
             raise
-        return cls(store, study_id, loaded, held)
+        return cls(address, store, study_id, loaded, held)
 
     def begin(self, frozen: FrozenTrial, trial: Trial) -> None:
-        """Writes a trial that is about to run, under its number."""
-        frozen = copy.copy(frozen)
-        frozen.user_attrs = attributes(trial)
-        trial_id = self._store.create_new_trial(self._study_id, template_trial=frozen)
-        number = self._store.get_trial_number_from_id(trial_id)
-        if number != frozen.number:
-            raise InputError(
-                f"the ledger gave trial {frozen.number} the number {number}: something else writes to this study"
-            )
-        self._ids[number] = trial_id
+        """Writes a trial that is about to run, under its number.
+
+        Raises:
+            HpoError: When the storage does not take it.
+        """
+        record = copy.copy(frozen)
+        record.user_attrs = attributes(trial)
+        self._ids[frozen.number] = self._durably(lambda again: self._create(record, again=again))
 
     def finish(self, frozen: FrozenTrial, trial: Trial) -> None:
-        """Writes a trial's reports, state and value at once."""
-        self._store.finish_trial(self._ids[frozen.number], frozen, attributes(trial))
+        """Writes a trial's reports, state and value at once.
+
+        Raises:
+            HpoError: When the storage does not take it.
+        """
+        trial_id, attrs = self._ids[frozen.number], attributes(trial)
+
+        def write(again: bool) -> None:
+            # An answer that was lost on its way is no reason to write twice.
+            if not (again and self._store.get_trial(trial_id).state.is_finished()):
+                self._store.finish_trial(trial_id, frozen, attrs)
+
+        self._durably(write)
+
+    def _create(self, record: FrozenTrial, *, again: bool) -> int:
+        known = self._store.get_n_trials(self._study_id) if again else record.number
+        if known == record.number:
+            trial_id = self._store.create_new_trial(self._study_id, template_trial=record)
+        else:
+            trial_id = self._store.get_trial_id_from_study_id_trial_number(self._study_id, record.number)
+        number = self._store.get_trial_number_from_id(trial_id)
+        if number != record.number:
+            raise HpoError(f"trial {record.number} got the number {number}: something else writes to this study")
+        return trial_id
+
+    def _durably(self, write: Callable[[bool], T]) -> T:
+        """Calls ``write(again)`` until the storage takes it, or has been away for :data:`PATIENCE` seconds."""
+        deadline = time.monotonic() + PATIENCE
+        again = False
+        while True:
+            try:
+                self._held.ensure()
+                return write(again)
+            except storage.failures() as error:
+                if not storage.is_passing(error) or time.monotonic() > deadline:
+                    reason = " ".join(str(error.__cause__ or error).split())[:300]
+                    raise HpoError(
+                        f"the ledger {self._address} cannot be written: {reason}\n"
+                        "What is finished is kept; run the study again when the storage is well, and it goes on"
+                    ) from error
+            again = True
+            time.sleep(RETRY)
 
     def close(self) -> None:
         if hasattr(self._store, "engine"):
@@ -94,23 +138,22 @@ class Ledger:
 
 
 def _find_or_create(store: Journal | Sql, study: Study) -> int:
-    direction = StudyDirection.MAXIMIZE if study.direction == "maximize" else StudyDirection.MINIMIZE
     try:
         return store.get_study_id_from_name(study.name)
     except KeyError:
-        study_id = store.create_new_study([direction], study.name)
-        store.set_study_user_attr(study_id, UID_ATTR, uuid.uuid4().hex)
-        store.set_study_user_attr(study_id, CREATED_ATTR, time.time())
-        return study_id
+        return store.create_new_study([DIRECTIONS[study.direction]], study.name)
 
 
 def _check_identity(store: Journal | Sql, study_id: int, study: Study, loaded: list[FrozenTrial]) -> None:
-    stored = store.get_study_user_attrs(study_id).get(STUDY_ATTR)
-    if stored is None and loaded:
-        raise InputError(f"the ledger holds a study {study.name!r} that hpo did not make; choose another name")
-    if not any(trial.values for trial in loaded):
+    attrs = store.get_study_user_attrs(study_id)
+    if UID_ATTR not in attrs:
+        if loaded:
+            raise InputError(f"the ledger holds a study {study.name!r} that hpo did not make; choose another name")
+        store.set_study_user_attr(study_id, CREATED_ATTR, time.time())
+        store.set_study_user_attr(study_id, UID_ATTR, uuid.uuid4().hex)
+    stored = attrs.get(STUDY_ATTR)
+    if stored is None or not any(trial.values for trial in loaded):
         return  # nothing to contradict yet
-    assert stored is not None
     now = json.loads(json.dumps(study.identity()))
     differences = list(_differences("", {key: stored.get(key) for key in now}, now))
     if differences:

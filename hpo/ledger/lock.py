@@ -31,6 +31,9 @@ _HOLDER = """
 class Lock(Protocol):
     """Held from its creation to :meth:`release`."""
 
+    def ensure(self) -> None:
+        """Takes the lock again where it went with a lost connection; ``ConnectionError`` while that cannot be done."""
+
     def release(self) -> None: ...
 
 
@@ -98,6 +101,9 @@ class FileLock:
         self._file.write(json.dumps(_me()))
         self._file.flush()
 
+    def ensure(self) -> None:
+        pass  # the kernel holds it as long as this process lives
+
     def release(self) -> None:
         self._file.close()
 
@@ -114,23 +120,39 @@ class PostgresLock:
     """A session's advisory lock; it goes with the connection."""
 
     def __init__(self, address: Address, study: str) -> None:
+        self._address = address
+        self._study = study
+        self._connection = self._take()
+
+    def _take(self) -> psycopg.Connection[Any]:
         import psycopg
 
         me = _me()
-        self._connection: psycopg.Connection[Any] = psycopg.connect(
-            address.url,
+        connection = psycopg.connect(
+            self._address.url,
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT,
-            application_name=f"hpo pid {me['pid']} on {me['host'][:20]} {me['since'][:19]}"[:63],
+            application_name=f"hpo pid {me['pid']} on {me['host'][:20]} since {me['since'][:19]}"[:63],
         )
-        if not self._one("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", f"hpo:{study}"):
-            name = self._one(_HOLDER, f"hpo:{study}")
-            self._connection.close()
-            raise _refusal(study, str(name or "another process").removeprefix("hpo "))
+        key = (f"hpo:{self._study}",)
+        row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", key).fetchone()
+        if row is None or not row[0]:
+            other = connection.execute(_HOLDER, key).fetchone()
+            connection.close()
+            raise _refusal(self._study, str(other[0]).removeprefix("hpo ") if other else "another process")
+        return connection
 
-    def _one(self, query: str, *args: Any) -> Any:
-        row = self._connection.execute(query, args).fetchone()
-        return row[0] if row else None
+    def ensure(self) -> None:
+        import psycopg
+
+        try:
+            self._connection.execute("SELECT 1")
+        except psycopg.Error:
+            self._connection.close()
+            try:
+                self._connection = self._take()
+            except psycopg.Error as error:
+                raise ConnectionError(str(error)) from error
 
     def release(self) -> None:
         self._connection.close()

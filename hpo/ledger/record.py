@@ -10,11 +10,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.space import Space
 from hpo.trial import COMPLETE, FAILED, PRUNED, RUNNING, Report, Trial
 
+DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
 STATES = {
     TrialState.RUNNING: RUNNING,
     TrialState.WAITING: RUNNING,

@@ -107,3 +107,28 @@ def _use_write_ahead_log(path: Path) -> None:
     # Readers (hpo show, optuna-dashboard) then never block the writer.
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """What a storage raises when it cannot write."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (StorageInternalError, SQLAlchemyError, OSError)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether waiting may help: a database that restarts, not a full disk or a broken record."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import DBAPIError, OperationalError
+
+    if isinstance(error, StorageInternalError) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, ConnectionError):
+        return True
+    full = "disk" in str(error) and "full" in str(error)
+    return (
+        isinstance(error, DBAPIError)
+        and not full
+        and (error.connection_invalidated or isinstance(error, OperationalError))
+    )
