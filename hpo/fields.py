@@ -10,6 +10,7 @@ import difflib
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -60,27 +61,46 @@ def read_table(place: Place, raw: Any, fields: Mapping[str, Field]) -> dict[str,
     values = {}
     for key, field in fields.items():
         if key in raw:
-            try:
-                values[key] = field.read(raw[key])
-            except ValueError as error:
-                raise (place / key).error(f"{error}, got {show(raw[key])}") from None
+            values[key] = read_value(place / key, raw[key], field.read)
         elif field.default is REQUIRED:
-            raise (place / key).error("is missing")
+            raise (place / key).error(f"is missing{_rule(field)}")
         else:
             values[key] = field.default
     return values
 
 
+def read_value(place: Place, value: Any, read: Callable[[Any], Any]) -> Any:
+    """What ``read`` makes of ``value``.
+
+    Raises:
+        InputError: With the rule that ``read`` states, and the value.
+    """
+    try:
+        return read(value)
+    except ValueError as rule:
+        raise place.error(f"{rule}, got {show(value)}") from None
+
+
+def _rule(field: Field) -> str:
+    """What an absent key's value would have to be, in the words of its own reader."""
+    try:
+        field.read(None)
+    except ValueError as rule:
+        return f": {rule}"
+    return ""
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """The tail of an "unknown name" message: the nearest known name, or all of them."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; the keys here are {', '.join(known) or '(none)'}"
+    if near := difflib.get_close_matches(name, known, n=1):
+        return f"; did you mean {near[0]!r}?"
+    return f"; known are {', '.join(known)}" if known else ""
 
 
 def show(value: Any) -> str:
     """A value as the user wrote it, shortened."""
-    text = json.dumps(value, default=str)
+    text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -99,9 +119,33 @@ def boolean(value: Any) -> bool:
     return value
 
 
+def label(value: Any) -> str:
+    """A parameter's or metric's name: what Optuna and MLflow both take."""
+    if not isinstance(value, str) or len(value) > 100 or not _LABEL.fullmatch(value):
+        raise ValueError(
+            "must be 1 to 100 letters, digits, spaces or _ . : - /, a letter or digit at each part's start"
+        )
+    return value
+
+
+_LABEL = re.compile(r"\w[\w .:-]*(/\w[\w .:-]*)*")
+
+
 def table(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("must be a table")
+    return value
+
+
+def plain(value: Any) -> Any:
+    """A value that JSON can keep too, and that is equal to itself when it is read back: no date, no NaN."""
+    if isinstance(value, Mapping | list):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            plain(part)
+    elif not isinstance(value, str | int | float):
+        raise ValueError("must hold text, numbers, true, false, lists and tables only (a date: as text)")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must hold finite numbers only")
     return value
 
 
@@ -114,12 +158,16 @@ def one_of(*names: str) -> Callable[[Any], str]:
     return read
 
 
-def integer(low: int | None = None) -> Callable[[Any], int]:
+def integer(low: int = -(2**53), high: int = 2**53) -> Callable[[Any], int]:
+    """A whole number in ``[low, high]``; by default what a database's and JSON's float64 holds exactly."""
+
     def read(value: Any) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
             raise ValueError("must be a whole number")
-        if low is not None and value < low:
+        if value < low:
             raise ValueError(f"must be at least {low}")
+        if value > high:
+            raise ValueError(f"must be at most {high}")
         return value
 
     return read
@@ -131,7 +179,7 @@ def number(low: float = -math.inf, high: float = math.inf, *, above: bool = Fals
     def read(value: Any) -> float:
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise ValueError("must be a number")
-        if not math.isfinite(value):
+        if not -sys.float_info.max <= value <= sys.float_info.max:  # isfinite() fails for a huge int
             raise ValueError("must be finite")
         if above and value <= low:
             raise ValueError(f"must be above {low:g}")

@@ -11,9 +11,10 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hpo.fields import Field, Place, boolean, integer, number, read_table, show, table
+from hpo.fields import Field, Place, boolean, integer, label, number, plain, read_table, read_value, show, table
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -100,8 +101,9 @@ class Choice:
 
     @property
     def labels(self) -> tuple[Any, ...]:
-        """What Optuna stores: the choices, or their JSON text where one of them is no scalar."""
-        if all(isinstance(choice, str | int | float | bool) for choice in self.choices):
+        """What Optuna stores: the choices, or their JSON text where one is no scalar or it would take two for one."""
+        scalars = all(isinstance(choice, str | int | float | bool) for choice in self.choices)
+        if scalars and len(set(self.choices)) == len(self.choices):  # true equals 1 in a set, and for Optuna
             return self.choices
         return tuple(json.dumps(choice) for choice in self.choices)
 
@@ -194,6 +196,7 @@ def read_space(place: Place, raw: Any) -> Space:
         raise place.error(f"must be a table with at least one parameter, got {show(raw)}")
     parameters: list[Parameter] = []
     for name, spec in raw.items():
+        read_value(place / name, name, label)
         if not isinstance(spec, Mapping):
             raise (place / name).error(
                 "must be a table such as { low = 1e-6, high = 1e-2, log = true } or { choice = [...] }, "
@@ -211,8 +214,7 @@ def _read_choice(place: Place, name: str, spec: Mapping[str, Any]) -> Choice:
     def choices(value: Any) -> tuple[Any, ...]:
         if not isinstance(value, list) or not value:
             raise ValueError("must be a list of at least one value")
-        if any(isinstance(v, float) and not math.isfinite(v) for v in value):
-            raise ValueError("must hold finite values only")
+        plain(value)
         if any(_same(a, b) for i, a in enumerate(value) for b in value[:i]):
             raise ValueError("must not name a value twice")
         return tuple(value)
@@ -227,12 +229,15 @@ def _read_range(place: Place, name: str, spec: Mapping[str, Any]) -> Parameter:
     low, high, log, step = values["low"], values["high"], values["log"], values["step"]
     if not low < high:
         raise place.error(f"low must be below high, got low = {low:g}, high = {high:g}")
+    if not math.isfinite(high - low):
+        raise place.error(f"high - low must be finite, got low = {low:g}, high = {high:g}")
     if log and low <= 0:
         raise place.error(f"low must be above 0 for a logarithmic range, got low = {low:g}")
     if log and "step" in spec:
         raise place.error(f"a logarithmic range has no step, got step = {step:g}")
-    if step and step > high - low:
-        raise place.error(f"step must be at most high - low, got step = {step:g} for [{low:g}, {high:g}]")
+    # In decimals, as written: 0.1 divides 0.9 - 0.3 there.
+    if step and (Decimal(str(high)) - Decimal(str(low))) % Decimal(str(step)):
+        raise place.error(f"high - low must be a multiple of step, got low = {low:g}, high = {high:g}, step = {step:g}")
     return (
         Int(name, low, high, log, step, values["when"]) if whole else Float(name, low, high, log, step, values["when"])
     )
@@ -242,10 +247,10 @@ def _check_condition(place: Place, parameter: Parameter, before: list[Parameter]
     known = {p.name: p for p in before}
     for name, wants in parameter.when.items():
         if name not in known:
-            raise (place / "when").error(f"must name a parameter that stands before it, got {name!r}")
-        for wanted in _as_list(wants):
+            raise (place / "when").error(f"must name a parameter that stands before it, got {show(name)}")
+        for wanted in _as_list(wants) or [wants]:
             if not known[name].contains(wanted):
-                raise (place / "when").error(f"{name} can never be {show(wanted)}")
+                raise (place / "when" / name).error(f"must be a value that {name} can have, got {show(wanted)}")
 
 
 def _to_table(parameter: Parameter) -> dict[str, Any]:
@@ -267,7 +272,11 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Equality that keeps ``true`` and ``1`` apart."""
+    """Equality that keeps ``true`` and ``1`` apart, at any depth."""
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
     return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)
 
 

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hpo.errors import InputError
-from hpo.fields import Field, Place, duration, integer, number, one_of, read_table, show, suggest, table, text
+from hpo.fields import (
+    Field,
+    Place,
+    duration,
+    integer,
+    label,
+    number,
+    one_of,
+    plain,
+    read_table,
+    read_value,
+    show,
+    table,
+)
 from hpo.pruners import PRUNERS
 from hpo.samplers import SAMPLERS
 from hpo.space import Space, read_space
@@ -104,7 +119,7 @@ def _name(value: Any) -> str:
 def _objective(value: Any) -> str | tuple[str, ...]:
     if isinstance(value, list) and value and all(isinstance(word, str) and word for word in value):
         return tuple(value)
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", value):
+    if isinstance(value, str) and re.fullmatch(r"{0}:{0}".format(r"[^\W\d]\w*(\.[^\W\d]\w*)*"), value):
         return value
     raise ValueError('must be "package.module:name", or a command as a list of words')
 
@@ -112,10 +127,10 @@ def _objective(value: Any) -> str | tuple[str, ...]:
 _STUDY = {
     "name": Field(_name),
     "objective": Field(_objective),
-    "metric": Field(text),
+    "metric": Field(label),
     "direction": Field(one_of("minimize", "maximize")),
     "fixed": Field(table, {}),
-    "space": Field(lambda value: value),
+    "space": Field(table),
     "sampler": Field(table, {}),
     "pruner": Field(table, {}),
     "budget": Field(table),
@@ -143,15 +158,22 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Study:
         InputError: With file, key, rule and value of the first thing that is wrong.
     """
     try:
-        source = Path(path).read_text(encoding="utf-8")
-        raw = tomllib.loads(source)
+        source, raw = _read(path)
+        for override in overrides:
+            _override(raw, override)
+        return parse(raw, file=f"{path} with --set" if overrides else str(path), source=source)
+    except RecursionError:
+        raise InputError(f"{path}: is nested too deeply") from None
+
+
+def _read(path: str | Path) -> tuple[str, dict[str, Any]]:
+    try:
+        source = Path(path).read_text(encoding="utf-8-sig")  # some editors put a byte order mark in front
+        return source, tomllib.loads(source)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # a syntax error, bytes that are no UTF-8, a number of thousands of digits
         raise InputError(f"{path}: is not valid TOML: {error}") from None
-    for override in overrides:
-        _override(raw, override)
-    return parse(raw, file=f"{path} with --set" if overrides else str(path), source=source)
 
 
 def parse(raw: Mapping[str, Any], *, file: str, source: str = "") -> Study:
@@ -162,6 +184,7 @@ def parse(raw: Mapping[str, Any], *, file: str, source: str = "") -> Study:
     """
     place = Place(file)
     top = read_table(place, raw, _STUDY)
+    _check_fixed(place / "fixed", top["fixed"])
     space = read_space(place / "space", top["space"])
     for parameter in space.parameters:
         if parameter.name in top["fixed"]:
@@ -196,18 +219,34 @@ def parse(raw: Mapping[str, Any], *, file: str, source: str = "") -> Study:
     )
 
 
+def _check_fixed(place: Place, fixed: Mapping[str, Any]) -> None:
+    for name, value in fixed.items():
+        read_value(place / name, name, label)
+        read_value(place / name, value, plain)
+
+
 def _read_sampler(place: Place, raw: Mapping[str, Any]) -> tuple[int, Named]:
-    seed = read_table(place, {k: v for k, v in raw.items() if k == "seed"}, {"seed": Field(integer(0), 0)})["seed"]
-    rest = {key: value for key, value in raw.items() if key != "seed"}
-    return seed, _read_named(place, rest, SAMPLERS, default="random")
+    # What NumPy's older generators, Optuna's among them, take for a seed.
+    sampler = _read_named(place, raw, SAMPLERS, default="random", more={"seed": Field(integer(0, 2**32 - 1), 0)})
+    options = dict(sampler.options)
+    return options.pop("seed"), Named(sampler.name, options)
 
 
-def _read_named(place: Place, raw: Mapping[str, Any], kinds: Mapping[str, Any], default: str) -> Named:
+def _read_named(
+    place: Place,
+    raw: Mapping[str, Any],
+    kinds: Mapping[str, Any],
+    default: str,
+    more: Mapping[str, Field] = MappingProxyType({}),
+) -> Named:
     name = raw.get("name", default)
     if not isinstance(name, str) or name not in kinds:
-        hint = suggest(name, kinds) if isinstance(name, str) else ""
-        raise (place / "name").error(f"must be one of {', '.join(kinds)}, got {show(name)}{hint}")
-    options = read_table(place, {k: v for k, v in raw.items() if k != "name"}, kinds[name].options)
+        near = difflib.get_close_matches(name, kinds, n=1) if isinstance(name, str) else []
+        raise (place / "name").error(
+            f"must be one of {', '.join(kinds)}, got {show(name)}" + (f"; did you mean {near[0]!r}?" if near else "")
+        )
+    options = read_table(place, raw, {"name": Field(one_of(*kinds), default), **more, **kinds[name].options})
+    del options["name"]
     return Named(name, options)
 
 
@@ -216,13 +255,17 @@ def _override(raw: dict[str, Any], override: str) -> None:
     path = key.strip().split(".")
     if not equals or not all(path):
         raise InputError(f"--set: must be key=value, got {override!r}")
-    try:
-        value = tomllib.loads(f"value = {text_value}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text_value.strip()
     target = raw
-    for part in path[:-1]:
+    for depth, part in enumerate(path[:-1], start=1):
         target = target.setdefault(part, {})
         if not isinstance(target, dict):
-            raise InputError(f"--set: {key.strip()}: {part} is no table")
-    target[path[-1]] = value
+            raise InputError(f"--set: {key.strip()}: {'.'.join(path[:depth])} must be a table, got {show(target)}")
+    target[path[-1]] = _override_value(text_value)
+
+
+def _override_value(text: str) -> Any:
+    try:
+        (value,) = tomllib.loads(f"value = {text}").values()
+    except ValueError:  # no TOML, or more than one key
+        return text.strip()
+    return value
