@@ -4,6 +4,10 @@ An objective is any importable callable that takes a mapping of parameter values
 generator function (one report per epoch, step or rung), or return one number or one mapping (a single report). It may
 also be a command line (see :mod:`hpo.command`). Closing the generator ends a trial early.
 
+An objective that names a third parameter ``checkpoint`` gets the path of a folder of its own: it survives a retry of
+the trial and a death of the driver, so that the objective can go on from what it saved there. It then yields the
+reports of what is already done again, so that the sequence is the same as without the interruption.
+
 A callable may carry a function attribute ``check(params)``: it is called once, before any work starts, with concrete
 parameters, and raises ``ValueError`` or ``OSError`` for settings that cannot work or data that is not there.
 """
@@ -23,7 +27,7 @@ from hpo.errors import InputError
 from hpo.fields import show, suggest
 
 Metrics = dict[str, float]
-Objective = Callable[[Mapping[str, Any], int], Any]
+Objective = Callable[..., Any]
 
 
 def resolve(reference: str | tuple[str, ...]) -> Objective:
@@ -84,7 +88,9 @@ def check(objective: Objective, points: Iterable[Mapping[str, Any]]) -> None:
             raise InputError(f"objective: {error}") from error
 
 
-def reports(objective: Objective, params: Mapping[str, Any], seed: int, metric: str) -> Generator[Metrics, None, None]:
+def reports(
+    objective: Objective, params: Mapping[str, Any], seed: int, metric: str, checkpoint: str | None = None
+) -> Generator[Metrics, None, None]:
     """Runs one trial as a generator of reports; closing it closes the objective's own generator.
 
     Args:
@@ -92,11 +98,16 @@ def reports(objective: Objective, params: Mapping[str, Any], seed: int, metric: 
         params: Fixed and searched parameters together.
         seed: The trial's seed.
         metric: The name under which a bare number is reported.
+        checkpoint: A folder for an objective that takes one.
 
     Raises:
         TypeError: When a report is no mapping of names to numbers.
     """
-    result = objective(params, seed)
+    if checkpoint is not None and takes_checkpoint(objective):
+        Path(checkpoint).mkdir(parents=True, exist_ok=True)
+        result = objective(params, seed, checkpoint=checkpoint)
+    else:
+        result = objective(params, seed)
     if not isinstance(result, Iterable) or isinstance(result, Mapping | str | bytes):
         yield _report(result, metric)
         return
@@ -106,6 +117,11 @@ def reports(objective: Objective, params: Mapping[str, Any], seed: int, metric: 
     finally:
         if isinstance(result, Generator):
             result.close()
+
+
+def takes_checkpoint(objective: Objective) -> bool:
+    """Whether the objective names a parameter ``checkpoint``."""
+    return "checkpoint" in inspect.signature(objective).parameters
 
 
 def _report(report: Any, metric: str) -> Metrics:

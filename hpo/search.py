@@ -7,9 +7,11 @@ happens from an :class:`Executor`, what lasts is in the :class:`Ledger`, and who
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -42,14 +44,16 @@ class Search:
     Args:
         study: What to search.
         ledger: Where it is recorded; trials that it already holds are kept, running ones are run again.
+        checkpoints: Where objectives that take one get a folder per trial; it is gone when the trial has finished.
 
     Attributes:
         trials: All trials of the study, in order of their numbers.
         interrupted: Whether :meth:`interrupt` was called.
     """
 
-    def __init__(self, study: Study, ledger: Ledger) -> None:
+    def __init__(self, study: Study, ledger: Ledger, checkpoints: Path | None = None) -> None:
         self._study = study
+        self._checkpoints = checkpoints
         self._ledger = ledger
         self._executor: Executor
         self._watchers: Sequence[Watcher]
@@ -85,9 +89,16 @@ class Search:
         """Whether the budget is spent and nothing is left to run."""
         return not self._waiting and not self._running and len(self.trials) >= self._study.budget.trials
 
-    def interrupt(self) -> None:
-        """Starts no more trials; :meth:`run` returns when those that run have ended."""
+    def interrupt(self, *, stop: bool = False) -> None:
+        """Starts no more trials; :meth:`run` returns when those that run have ended.
+
+        Args:
+            stop: End the running trials at their next report; the next run of the study runs them again.
+        """
         self.interrupted = True
+        if stop:
+            for number in self._running:
+                self._executor.stop(number)
 
     # What to run ---------------------------------------------------------------------------------------------------
 
@@ -114,7 +125,11 @@ class Search:
     def _submit(self, trial: Trial) -> None:
         self._running[trial.number] = trial
         params = {**self._study.fixed, **trial.params}
-        self._executor.submit(Task(trial.number, trial.attempt, params, trial.seed))
+        folder = self._checkpoint(trial)
+        self._executor.submit(Task(trial.number, trial.attempt, params, trial.seed, str(folder) if folder else None))
+
+    def _checkpoint(self, trial: Trial) -> Path | None:
+        return self._checkpoints / self._ledger.uid / str(trial.number) if self._checkpoints else None
 
     # What happens --------------------------------------------------------------------------------------------------
 
@@ -158,6 +173,8 @@ class Search:
             self._finish(trial, PRUNED, value=trial.last(self._study.metric))
         elif event.how == FINISHED:
             self._finish_by_value(trial)
+        elif self.interrupted:
+            del self._running[trial.number]  # unfinished, and so in the ledger: the next run takes it up
         else:
             self._finish(trial, FAILED, error=event.error or "stopped from outside")
         self._give_up_if_hopeless()
@@ -192,6 +209,8 @@ class Search:
         self._finished += 1
         self._running.pop(trial.number, None)
         self._stopping.discard(trial.number)
+        if (folder := self._checkpoint(trial)) and folder.exists():
+            shutil.rmtree(folder)
 
     def _give_up_if_hopeless(self) -> None:
         if self._finished != HOPELESS:

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
 
 # Seconds that the mirror may take to write what is left when the search is over.
 DRAIN = 120.0
+# The same, when a person has said twice that it should stop.
+QUICK_DRAIN = 5.0
+
+
+class OnInterrupt(StrEnum):
+    """What becomes of running trials when a search is interrupted."""
+
+    finish = "finish"
+    stop = "stop"
 
 
 def run(
@@ -46,6 +56,17 @@ def run(
         str | None,
         typer.Option(envvar="RAY_ADDRESS", metavar="RAY", help="A Ray cluster; without it Ray starts on this machine."),
     ] = None,
+    on_interrupt: Annotated[
+        OnInterrupt, typer.Option(help="What Ctrl-C or SIGTERM does to running trials; twice always ends at once.")
+    ] = OnInterrupt.finish,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where objectives that save checkpoints do so; on a cluster, a folder that every node sees.",
+            show_default=".hpo/checkpoints",
+        ),
+    ] = None,
     storage: Storage = DEFAULT_STORAGE,
     tracking: Tracking = DEFAULT_TRACKING,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -64,14 +85,17 @@ def run(
     with ExitStack() as stack:
         ledger = Ledger.open(where, study)
         stack.callback(ledger.close)
-        search = Search(study, ledger)
+        search = Search(study, ledger, (checkpoints or where.folder / "checkpoints").absolute())
         tracker = _tracker(study, ledger, search.trials, tracking)
         try:
             if not search.done:
                 executor = _executor(stack, study, count, address, verbose=verbose)
                 progress = stack.enter_context(closing(Progress(study, search.trials, quiet=quiet)))
-                with _signals(search.interrupt):
+                with _signals(lambda: search.interrupt(stop=on_interrupt is OnInterrupt.stop)):
                     search.run(executor, (progress, tracker))
+        except KeyboardInterrupt:
+            tracker.close("KILLED", QUICK_DRAIN)
+            raise
         except BaseException:
             tracker.close("FAILED", DRAIN)
             raise
@@ -104,6 +128,8 @@ def _check_before_work(study: Study, where: Address) -> None:
     except InputError as error:
         raise InputError(f"{study.file}: {error}") from error
     probe(where, create=True)
+    if folder := os.environ.get("HPO_DATA_DIR"):
+        os.environ["HPO_DATA_DIR"] = str(Path(folder).absolute())  # workers have working folders of their own
 
 
 def _tracker(study: Study, ledger: Ledger, trials: list[Trial], tracking: str) -> Tracker:
@@ -152,7 +178,7 @@ def _signals(interrupt: Callable[[], None]) -> Iterator[None]:
     def handle(*_: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        sys.stderr.write("\nhpo: running trials may finish; once more to stop now\n")
+        sys.stderr.write("\nhpo: no new trials; once more to stop now\n")
         interrupt()
 
     before = {sign: signal.signal(sign, handle) for sign in (signal.SIGINT, signal.SIGTERM)}

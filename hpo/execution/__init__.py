@@ -37,12 +37,14 @@ class Task:
         attempt: 1, and one more for every time it is run again.
         params: Fixed and searched parameters together.
         seed: The trial's seed.
+        checkpoint: A folder of the trial's own, the same for every attempt.
     """
 
     number: int
     attempt: int
     params: Mapping[str, Any]
     seed: int
+    checkpoint: str | None = None
 
 
 @dataclass(frozen=True)

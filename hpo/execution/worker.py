@@ -40,7 +40,7 @@ class Worker:
         """Runs one attempt; yields every event as it happens. What the objective raises is an event too."""
         key = (task.number, task.attempt)
         yield Started(*key, self.name, time.time())
-        running = reports(self._objective, task.params, task.seed, self._metric)
+        running = reports(self._objective, task.params, task.seed, self._metric, task.checkpoint)
         how, error = FINISHED, None
         try:
             for step, metrics in enumerate(running, start=1):

@@ -25,6 +25,11 @@ class Address:
     url: str
     path: Path | None
 
+    @property
+    def folder(self) -> Path:
+        """Where hpo keeps what belongs to the ledger but not in it: locks and checkpoints."""
+        return (self.path.parent if self.path else Path()) / ".hpo"
+
     def __str__(self) -> str:
         return redact(self.url)
 

@@ -45,7 +45,7 @@ def acquire(address: Address, study: str) -> Lock:
     """
     if address.path is None:
         return PostgresLock(address, study)
-    path = _lock_file(address.path, study)
+    path = _lock_file(address, study)
     path.parent.mkdir(exist_ok=True)
     return FileLock(path, study)
 
@@ -59,7 +59,7 @@ def holder(address: Address, study: str) -> str | None:
             row = connection.execute(_HOLDER, (f"hpo:{study}",)).fetchone()
             return str(row[0]).removeprefix("hpo ") if row else None
     try:
-        with _lock_file(address.path, study).open() as file:
+        with _lock_file(address, study).open() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -69,8 +69,9 @@ def holder(address: Address, study: str) -> str | None:
         return None
 
 
-def _lock_file(ledger: Path, study: str) -> Path:
-    return ledger.parent / ".hpo" / f"{ledger.name}.{study}.lock"
+def _lock_file(address: Address, study: str) -> Path:
+    assert address.path is not None
+    return address.folder / f"{address.path.name}.{study}.lock"
 
 
 def _me() -> dict[str, Any]:
