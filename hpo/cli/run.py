@@ -165,8 +165,7 @@ def _executor(stack: ExitStack, study: Study, workers: int | None, address: str 
     cores = len(os.sched_getaffinity(0))
     ray.start(address, workers or max(1, int(cores / study.workers.cpus)), study.workers, verbose=verbose)
     stack.callback(ray.shutdown)
-    count = workers or max(1, int(ray.available().get("CPU", 1) / study.workers.cpus))
-    executor = ray.RayExecutor(job, min(count, study.budget.trials), study.workers)
+    executor = ray.RayExecutor(job, workers, study.workers, most=study.budget.trials)
     stack.callback(executor.close)
     return executor
 

@@ -8,9 +8,10 @@ concurrency group of its own. An actor that dies takes its attempt with it and n
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from time import time
+from time import monotonic, time
 from typing import Any
 
 # Read by Ray when it is imported: no phoning home, and no metrics that nobody looks at.
@@ -28,6 +29,8 @@ from hpo.study import Resources
 
 # A pool whose workers die this often in a row before one of them is ready will not heal.
 HOPELESS = 3
+# Seconds between two looks at what the cluster holds.
+RESIZE = 2.0
 
 
 class _Actor:
@@ -100,12 +103,16 @@ class RayExecutor:
 
     Args:
         job: The study's objective.
-        workers: How many actors to keep.
+        workers: How many actors to keep; None for as many as the cluster holds, now and when nodes join or leave.
         resources: What each of them asks of Ray.
+        most: Never more actors than this; a study of ten trials needs no eleventh worker.
     """
 
-    def __init__(self, job: Job, workers: int, resources: Resources) -> None:
+    def __init__(self, job: Job, workers: int | None, resources: Resources, most: int = sys.maxsize) -> None:
         self._job = ray.put(job)
+        self._resources = resources
+        self._fixed = workers
+        self._most = most
         remote: Any = ray.remote  # its stubs know no concurrency groups
         self._make = remote(concurrency_groups={"control": 1})(_Actor).options(
             num_cpus=resources.cpus,
@@ -114,11 +121,25 @@ class RayExecutor:
             max_restarts=0,  # Ray tells of a dead actor in milliseconds; we replace it ourselves
         )
         self._failed_starts = 0
-        self._slots = [self._fill() for _ in range(workers)]
+        self._slots: list[_Slot] = []
+        self._resized = -RESIZE
+        self._resize()
 
     def _fill(self) -> _Slot:
         actor = self._make.remote(self._job)
         return _Slot(actor, actor.ready.remote())
+
+    def _resize(self) -> None:
+        """Follows the cluster: a slot for every worker that fits, and none that waits for a node that is gone."""
+        if self._slots and (self._fixed is not None or monotonic() - self._resized < RESIZE):
+            return
+        self._resized = monotonic()
+        wanted = min(self._most, self._fixed if self._fixed is not None else capacity(self._resources))
+        while len(self._slots) < max(1, wanted):
+            self._slots.append(self._fill())
+        for slot in [slot for slot in self._slots if slot.starting is not None][: len(self._slots) - max(1, wanted)]:
+            ray.kill(slot.actor)
+            self._slots.remove(slot)
 
     @property
     def free(self) -> int:
@@ -130,6 +151,7 @@ class RayExecutor:
         slot.stream = slot.actor.run.options(num_returns="streaming").remote(task)
 
     def poll(self, timeout: float) -> list[Event]:
+        self._resize()
         awaited = {slot.awaited: slot for slot in self._slots if slot.awaited is not None}
         if not awaited:
             return []
@@ -195,9 +217,15 @@ def shutdown() -> None:
     ray.shutdown()
 
 
-def available() -> dict[str, float]:
-    """The resources of the cluster that :func:`start` reached."""
-    return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
+def capacity(resources: Resources) -> int:
+    """How many workers with these needs the nodes that are alive can hold together."""
+    needs = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": resources.memory}
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    count = 0
+    for node in nodes:
+        if node["Alive"]:
+            count += min(int(node["Resources"].get(name, 0) / need) for name, need in needs.items() if need)
+    return count
 
 
 def _say(error: BaseException, worker: str) -> str:
