@@ -18,13 +18,14 @@ import importlib
 import inspect
 import numbers
 import sys
+import traceback
 from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from hpo.command import command_objective
 from hpo.errors import InputError
-from hpo.fields import show, suggest
+from hpo.fields import suggest
 
 Metrics = dict[str, float]
 Objective = Callable[..., Any]
@@ -42,14 +43,14 @@ def resolve(reference: str | tuple[str, ...]) -> Objective:
     target: Any = _import(reference, module_name)
     for part in attribute.split("."):
         if not hasattr(target, part):
-            names = [name for name in vars(target) if not name.startswith("_")] if hasattr(target, "__dict__") else []
-            raise InputError(f"objective: {module_name} has no {part!r}{suggest(part, names)}")
+            names = [name for name in dir(target) if not name.startswith("_") and callable(getattr(target, name, None))]
+            raise InputError(f"objective: {reference}: there is no {part!r} in {module_name}{suggest(part, names)}")
         target = getattr(target, part)
     if not callable(target):
         raise InputError(f"objective: {reference} is not callable, it is a {type(target).__name__}")
     try:
         inspect.signature(target).bind({}, 0)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"objective: {reference} must accept (params, seed): {error}") from None
     return target  # type: ignore[no-any-return]
 
@@ -59,17 +60,20 @@ def _import(reference: str, module_name: str) -> Any:
         sys.path.insert(0, here)
     try:
         return importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{module_name}.".startswith(f"{error.name}."):
             raise InputError(
                 f"objective: cannot import {reference!r}: there is no module {error.name!r} in the working folder "
                 "or the environment"
             ) from None
-        raise InputError(f"objective: {module_name} was found, but importing it failed: {error}") from error
-    except Exception as error:
-        raise InputError(
-            f"objective: {module_name} was found, but importing it failed: {type(error).__name__}: {error}"
-        ) from error
+        raise InputError(f"objective: {module_name} was found, but importing it failed{_say(error)}") from error
+
+
+def _say(error: BaseException) -> str:
+    """What a user's module raised, and at which of its lines."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<")]
+    where = "" if isinstance(error, SyntaxError) else f" at {frames[-1].filename}, line {frames[-1].lineno}"
+    return f"{where}: {type(error).__name__}: {error}"
 
 
 def check(objective: Objective, points: Iterable[Mapping[str, Any]]) -> None:
@@ -84,8 +88,10 @@ def check(objective: Objective, points: Iterable[Mapping[str, Any]]) -> None:
     for params in points:
         try:
             checker(params)
-        except (ValueError, TypeError, KeyError, OSError) as error:
+        except (ValueError, OSError) as error:
             raise InputError(f"objective: {error}") from error
+        except Exception as error:
+            raise InputError(f"objective: its own check of the parameters failed{_say(error)}") from error
 
 
 def reports(
@@ -108,7 +114,7 @@ def reports(
         result = objective(params, seed, checkpoint=checkpoint)
     else:
         result = objective(params, seed)
-    if not isinstance(result, Iterable) or isinstance(result, Mapping | str | bytes):
+    if _is_number(result) or not isinstance(result, Iterable) or isinstance(result, Mapping | str | bytes):
         yield _report(result, metric)
         return
     try:
@@ -128,15 +134,17 @@ def _report(report: Any, metric: str) -> Metrics:
     if _is_number(report):
         return {metric: float(report)}
     if not isinstance(report, Mapping) or not report:
-        raise TypeError(f"a report must be a mapping of metric names to numbers, or a number, got {show(report)}")
+        raise TypeError(f"a report must be a mapping of metric names to numbers, or a number, got {report!r:.80}")
     for name, value in report.items():
         if not isinstance(name, str) or not _is_number(value):
-            raise TypeError(f"a report must be a mapping of metric names to numbers, got {show(name)}: {show(value)}")
+            raise TypeError(f"a report must be a mapping of metric names to numbers, got {name!r:.80}: {value!r:.80}")
     return {name: float(value) for name, value in report.items()}
 
 
 def _is_number(value: Any) -> bool:
-    # NumPy's scalars and zero-dimensional arrays are numbers too.
     if isinstance(value, bool):
         return False
-    return isinstance(value, numbers.Real) or getattr(value, "shape", None) == ()
+    # NumPy's scalars and zero-dimensional arrays are numbers too, where they are of a real number's type.
+    return isinstance(value, numbers.Real) or (
+        getattr(value, "shape", None) == () and getattr(getattr(value, "dtype", None), "kind", "f") in "fiu"
+    )
