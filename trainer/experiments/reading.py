@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, TypeVar, get_args, get_origin
 
+import numpy as np
+
 from trainer import optimizers
 
 Setting = TypeVar("Setting")
@@ -30,6 +32,7 @@ def read(kind: type[Setting], params: Mapping[str, Any]) -> Setting:
         types = dict.fromkeys(options, float) | types
     if unknown := sorted(set(params) - set(types)):
         raise ValueError(f"unknown parameters {unknown}; the legal ones in this setting are {sorted(types)}")
+    params = {name: v.item() if isinstance(v, np.generic) else v for name, v in params.items()}
     for name, value in params.items():
         if not _fits(value, types[name]):
             raise ValueError(f"`{name}` must be of type {_describe(types[name])}, but got {value!r}")
