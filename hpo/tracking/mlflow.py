@@ -65,7 +65,7 @@ class MlflowStore:
             number = int(run.data.tags["hpo.trial"])
             record = records.get(number)
             if record is not None and record.finished and number not in self._runs and _agrees(run, record):
-                self._runs[number] = _Child(run.info.run_id, record.attempt, len(record.reports))
+                self._runs[number] = _Child(run.info.run_id, record.attempt, record.state, done=True)
                 mirrored.add(number)
             else:  # half written by a driver that died, or written twice: it is made anew
                 self._client.delete_run(run.info.run_id)
@@ -132,41 +132,45 @@ class MlflowStore:
     # The children --------------------------------------------------------------------------------------------------
 
     def write(self, trial: Trial) -> None:
-        finished = trial.finished  # read before the reports: a finished trial gets no more of them
+        state = trial.state  # read before the reports: a finished trial gets no more of them
         reports = list(trial.reports)
         child = self._runs.get(trial.number)
         if child is not None and child.attempt != trial.attempt:
             self._client.delete_run(child.run_id)
             child = None
         if child is None:
-            child = self._runs[trial.number] = self._create_child(trial)
+            child = self._runs[trial.number] = self._create_child(trial, state)
+        if child.done:
+            return
         metrics = [metric for report in reports[child.sent :] for metric in _metrics(report)]
-        tags = []
-        if finished:
-            tags = [RunTag(key, value) for key, value in _final_tags(trial).items()]
-            if trial.value is not None:
-                last = reports[-1] if reports else Report(0, trial.ended or 0.0, {})
-                metrics.append(Metric("objective", trial.value, int(last.time * 1000), last.step))
+        if state != RUNNING and trial.value is not None:
+            last = reports[-1] if reports else Report(0, trial.ended or 0.0, {})
+            metrics.append(Metric("objective", trial.value, int(last.time * 1000), last.step))
+        tags = [] if child.state == state else [RunTag("hpo.state", state)]
+        if trial.error:
+            tags.append(RunTag("hpo.error", trial.error.splitlines()[-1][:1000]))
+            self._client.log_text(child.run_id, trial.error, "error.txt")
         self._log(child, trial, metrics, tags)
         child.sent = len(reports)
-        if finished:
-            if trial.error:
-                self._client.log_text(child.run_id, trial.error, "error.txt")
-            self._client.set_terminated(child.run_id, STATUS[trial.state], int((trial.ended or 0) * 1000))
+        if state != RUNNING:
+            self._client.set_terminated(child.run_id, STATUS[state], int((trial.ended or 0) * 1000))
+            child.done = True
 
-    def _create_child(self, trial: Trial) -> _Child:
+    def _create_child(self, trial: Trial, state: str) -> _Child:
         tags = {
             "mlflow.parentRunId": self._parent,
             "hpo.study": self._study.name,
             "hpo.uid": self._uid,
             "hpo.role": "trial",
             "hpo.trial": str(trial.number),
-            "hpo.state": RUNNING,
+            "hpo.state": state,
             "hpo.seed": str(trial.seed),
+            "hpo.attempt": str(trial.attempt),
+            "hpo.worker": trial.worker or "",
         }
         start = int((trial.started or self._started) * 1000)
         run = self._client.create_run(self._experiment, start, tags, run_name=f"trial {trial.number}")
-        return _Child(str(run.info.run_id), trial.attempt, 0)
+        return _Child(str(run.info.run_id), trial.attempt, state)
 
     def _log(self, child: _Child, trial: Trial, metrics: list[Metric], tags: list[RunTag]) -> None:
         params = [Param(key, _text(value)) for key, value in trial.params.items()] if not child.has_params else []
@@ -180,10 +184,12 @@ class MlflowStore:
 class _Child:
     """What of a trial's run is written."""
 
-    def __init__(self, run_id: str, attempt: int, sent: int) -> None:
+    def __init__(self, run_id: str, attempt: int, state: str, *, done: bool = False) -> None:
         self.run_id = run_id
         self.attempt = attempt
-        self.sent = sent
+        self.state = state
+        self.done = done
+        self.sent = 0
         self.has_params = False
 
 
@@ -208,15 +214,6 @@ def _agrees(run: Run, trial: Trial) -> bool:
 def _metrics(report: Report) -> list[Metric]:
     when = int(report.time * 1000)
     return [Metric(name, value, when, report.step) for name, value in report.metrics.items()]
-
-
-def _final_tags(trial: Trial) -> dict[str, str]:
-    tags = {"hpo.state": trial.state, "hpo.attempt": str(trial.attempt)}
-    if trial.worker:
-        tags["hpo.worker"] = trial.worker
-    if trial.error:
-        tags["hpo.error"] = trial.error.splitlines()[-1][:1000]
-    return tags
 
 
 def _text(value: Any) -> str:
