@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -157,6 +157,10 @@ class Space:
     def distributions(self) -> dict[str, BaseDistribution]:
         return {p.name: p.distribution() for p in self.parameters}
 
+    def widened(self, ranges: Mapping[str, tuple[Any, ...]]) -> Space:
+        """The space whose float and integer parameters reach as far as ``ranges`` (low, high) do, where these go beyond."""
+        return Space(tuple(_widened(p, ranges[p.name]) if p.name in ranges else p for p in self.parameters))
+
     def to_dict(self) -> dict[str, Any]:
         """The space as a study file's table, without what is default or absent."""
         return {p.name: _to_table(p) for p in self.parameters}
@@ -172,6 +176,16 @@ class Space:
                 ends = parameter.choices if isinstance(parameter, Choice) else (parameter.low, parameter.high)  # type: ignore[attr-defined]
                 values[parameter.name] = ends[end]
         return values
+
+
+def _widened(parameter: Parameter, ends: tuple[Any, ...]) -> Parameter:
+    if not isinstance(parameter, Float | Int) or (ends[0] >= parameter.low and ends[1] <= parameter.high):
+        return parameter
+    low, high = min(ends[0], parameter.low), max(ends[1], parameter.high)
+    if parameter.step and not parameter.log:  # whole steps further, on the lattice that is there
+        low = parameter.low - parameter.step * math.ceil((parameter.low - low) / parameter.step - 1e-9)
+        high = parameter.low + parameter.step * math.floor((high - parameter.low) / parameter.step + 1e-9)
+    return replace(parameter, low=low, high=high)
 
 
 # Reading a [space] table ------------------------------------------------------------------------------------------
@@ -197,7 +211,7 @@ def read_space(place: Place, raw: Any) -> Space:
     parameters: list[Parameter] = []
     for name, spec in raw.items():
         read_value(place / name, name, label)
-        if not isinstance(spec, Mapping):
+        if not isinstance(spec, Mapping) or not {"low", "high", "choice"} & spec.keys():
             raise (place / name).error(
                 "must be a table such as { low = 1e-6, high = 1e-2, log = true } or { choice = [...] }, "
                 f"got {show(spec)}"
