@@ -47,7 +47,7 @@ def resolve(reference: str | tuple[str, ...]) -> Objective:
             raise InputError(f"objective: {reference}: there is no {part!r} in {module_name}{suggest(part, names)}")
         target = getattr(target, part)
     if not callable(target):
-        raise InputError(f"objective: {reference} is not callable, it is a {type(target).__name__}")
+        raise InputError(f"objective: {reference} is not callable, it is of type {type(target).__name__}")
     try:
         inspect.signature(target).bind({}, 0)
     except (TypeError, ValueError) as error:
