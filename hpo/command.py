@@ -17,7 +17,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -130,16 +130,16 @@ def _program(command: list[str], environment: Mapping[str, str]) -> Iterator[sub
 
 def _end(process: subprocess.Popen[str]) -> None:
     """Asks the program's whole group to end, and ends what has not done so after a while."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        deadline = time.monotonic() + GRACE
-        try:
-            os.killpg(process.pid, sign)
-            while time.monotonic() < deadline:
-                process.poll()
-                os.killpg(process.pid, 0)
-                time.sleep(0.01)
-        except ProcessLookupError:  # nobody is left
-            return
+    deadline = time.monotonic() + GRACE
+    with suppress(ProcessLookupError):  # nobody is left
+        os.killpg(process.pid, signal.SIGTERM)
+        while time.monotonic() < deadline:
+            process.poll()
+            os.killpg(process.pid, 0)
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):  # a process that not even a kill reaches is left to the system
+        process.wait(GRACE)
 
 
 def _json_object(line: str) -> dict[str, Any] | None:
