@@ -23,7 +23,7 @@ import ray
 from ray.exceptions import RayError
 
 from hpo.errors import HpoError, InputError
-from hpo.execution import LOST, Ended, Event, Job, Started, Task
+from hpo.execution import LOST, Ended, Event, Job, Started, Task, reaper
 from hpo.execution.worker import Worker
 from hpo.study import Resources
 
@@ -86,6 +86,7 @@ def start(address: str | None, workers: int, resources: Resources, *, verbose: b
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise InputError(f"--address: no Ray cluster answers at {address}: {error}") from error
         return
+    reaper.watch()
     umask = os.umask(0o077)  # Ray writes a token file and logs that are nobody else's business
     try:
         ray.init(
@@ -235,4 +236,4 @@ def _say(error: BaseException, worker: str) -> str:
     name = type(error).__name__
     cause = getattr(error, "cause", None)
     text = " ".join(str(cause or error).split())
-    return f"worker {worker} was lost ({name}): {text[:500]}"
+    return f"worker {worker} was lost ({name}): {text if len(text) <= 500 else '...' + text[-500:]}"
