@@ -137,6 +137,12 @@ def table(value: Any) -> dict[str, Any]:
     return value
 
 
+def tables(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError("must be a list of tables")
+    return value
+
+
 def plain(value: Any) -> Any:
     """A value that JSON can keep too, and that is equal to itself when it is read back: no date, no NaN."""
     if isinstance(value, Mapping | list):

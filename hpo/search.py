@@ -105,15 +105,26 @@ class Search:
     def _next(self) -> Trial | None:
         if self.interrupted:
             return None
-        if self._waiting:
-            return self._waiting.popleft()
-        if len(self.trials) >= self._study.budget.trials:
-            return None
+        for _ in range(min(self._wanted(), self._study.budget.trials - len(self.trials))):
+            self._ask()
+        return self._waiting.popleft() if self._waiting else None
+
+    def _wanted(self) -> int:
+        """How many trials to ask for now: one for a free worker, or a whole batch when all before it have finished.
+
+        A batch is asked for at once, before any of it runs, so that what the sampler knows does not depend on timing.
+        """
+        if self._study.batch is None:
+            return 0 if self._waiting else 1
+        rest = -len(self.trials) % self._study.batch  # of a batch that a dead driver left half asked
+        return rest if rest or self._waiting or self._running else self._study.batch
+
+    def _ask(self) -> None:
         frozen, params = self._advisor.ask()
-        trial = Trial(frozen.number, params, trial_seed(self._study.seed, frozen.number))
+        trial = Trial(frozen.number, params, trial_seed(self._study.seed, frozen.number), notes=frozen.system_attrs)
         self._ledger.begin(frozen, trial)
         self.trials.append(trial)
-        return trial
+        self._waiting.append(trial)
 
     @staticmethod
     def _again(trial: Trial) -> Trial:

@@ -154,11 +154,19 @@ class Space:
         """The values that a ledger's trial stands for."""
         return {p.name: p.decode(stored[p.name]) for p in self.parameters if p.name in stored}
 
+    def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values as Optuna keeps them; :meth:`decode` undoes it."""
+        return {
+            p.name: p.encode(values[p.name]) if isinstance(p, Choice) else values[p.name]
+            for p in self.parameters
+            if p.name in values
+        }
+
     def distributions(self) -> dict[str, BaseDistribution]:
         return {p.name: p.distribution() for p in self.parameters}
 
     def widened(self, ranges: Mapping[str, tuple[Any, ...]]) -> Space:
-        """The space whose float and integer parameters reach as far as ``ranges`` (low, high) do, where these go beyond."""
+        """The space with float and integer parameters that reach as far as ``ranges`` (low, high) go beyond theirs."""
         return Space(tuple(_widened(p, ranges[p.name]) if p.name in ranges else p for p in self.parameters))
 
     def to_dict(self) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,7 +25,9 @@ from hpo.fields import (
     read_value,
     show,
     table,
+    tables,
 )
+from hpo.points import read_points
 from hpo.pruners import PRUNERS
 from hpo.samplers import SAMPLERS
 from hpo.space import Space, read_space
@@ -86,6 +88,9 @@ class Study:
         fixed: Handed to the objective unchanged, beside the searched parameters.
         space: The searched parameters.
         seed: What every draw of the search and every trial's own seed derive from.
+        batch: How many trials are asked for at once, after all earlier ones have finished; None to ask whenever a
+            worker is free.
+        enqueue: Points that are tried first; what they leave open is left to the sampler.
         resolved: The whole study as plain values, defaults and overrides included.
     """
 
@@ -99,7 +104,9 @@ class Study:
     space: Space
     sampler: Named
     seed: int
+    batch: int | None
     pruner: Named
+    enqueue: tuple[Mapping[str, Any], ...]
     budget: Budget
     trial: TrialLimits
     workers: Resources
@@ -116,10 +123,13 @@ def _name(value: Any) -> str:
     return value
 
 
+_IMPORTED = re.compile(r"{0}:{0}".format(r"[^\W\d]\w*(\.[^\W\d]\w*)*"))
+
+
 def _objective(value: Any) -> str | tuple[str, ...]:
     if isinstance(value, list) and value and all(isinstance(word, str) and word for word in value):
         return tuple(value)
-    if isinstance(value, str) and re.fullmatch(r"{0}:{0}".format(r"[^\W\d]\w*(\.[^\W\d]\w*)*"), value):
+    if isinstance(value, str) and _IMPORTED.fullmatch(value):
         return value
     raise ValueError('must be "package.module:name", or a command as a list of words')
 
@@ -133,10 +143,13 @@ _STUDY = {
     "space": Field(table),
     "sampler": Field(table, {}),
     "pruner": Field(table, {}),
+    "enqueue": Field(tables, []),
     "budget": Field(table),
     "trial": Field(table, {}),
     "workers": Field(table, {}),
 }
+# What NumPy's older generators, Optuna's among them, take for a seed.
+_SAMPLER = {"seed": Field(integer(0, 2**32 - 1), 0), "batch": Field(integer(1), None)}
 _BUDGET = {"trials": Field(integer(1))}
 _TRIAL = {"retries": Field(integer(0), 2), "timeout": Field(duration, None)}
 _WORKERS = {
@@ -189,8 +202,10 @@ def parse(raw: Mapping[str, Any], *, file: str, source: str = "") -> Study:
     for parameter in space.parameters:
         if parameter.name in top["fixed"]:
             raise (place / "space" / parameter.name).error("is in [fixed] too; a parameter is either searched or fixed")
-    seed, sampler = _read_sampler(place / "sampler", top["sampler"])
+    how, sampler = _read_sampler(place / "sampler", top["sampler"], space)
     pruner = _read_named(place / "pruner", top["pruner"], PRUNERS, default="none")
+    _obey(place / "pruner", lambda: PRUNERS[pruner.name].check(pruner.options))
+    enqueue = read_points(place / "enqueue", top["enqueue"], space)
     sections = {
         "budget": read_table(place / "budget", top["budget"], _BUDGET),
         "trial": read_table(place / "trial", top["trial"], _TRIAL),
@@ -200,21 +215,23 @@ def parse(raw: Mapping[str, Any], *, file: str, source: str = "") -> Study:
         **{key: top[key] for key in ("name", "metric", "direction", "fixed")},
         "space": space.to_dict(),
         "objective": list(top["objective"]) if isinstance(top["objective"], tuple) else top["objective"],
-        "sampler": {"name": sampler.name, "seed": seed, **sampler.options},
-        "pruner": {"name": pruner.name, **pruner.options},
-        **{name: {k: v for k, v in section.items() if v is not None} for name, section in sections.items()},
+        "sampler": _without_none({"name": sampler.name, **how, **sampler.options}),
+        "pruner": _without_none({"name": pruner.name, **pruner.options}),
+        "enqueue": list(enqueue),
+        **{name: _without_none(section) for name, section in sections.items()},
     }
     return Study(
         file=file,
         source=source,
         space=space,
-        seed=seed,
         sampler=sampler,
+        enqueue=enqueue,
         pruner=pruner,
-        budget=Budget(**sections["budget"]),
+        budget=_within_reach(Budget(**sections["budget"]), sampler, space, len(enqueue)),
         trial=TrialLimits(**sections["trial"]),
         workers=Resources(**sections["workers"]),
         resolved=resolved,
+        **how,
         **{key: top[key] for key in ("name", "objective", "metric", "direction", "fixed")},
     )
 
@@ -225,11 +242,35 @@ def _check_fixed(place: Place, fixed: Mapping[str, Any]) -> None:
         read_value(place / name, value, plain)
 
 
-def _read_sampler(place: Place, raw: Mapping[str, Any]) -> tuple[int, Named]:
-    # What NumPy's older generators, Optuna's among them, take for a seed.
-    sampler = _read_named(place, raw, SAMPLERS, default="random", more={"seed": Field(integer(0, 2**32 - 1), 0)})
-    options = dict(sampler.options)
-    return options.pop("seed"), Named(sampler.name, options)
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _read_sampler(place: Place, raw: Mapping[str, Any], space: Space) -> tuple[dict[str, Any], Named]:
+    """The seed and the batch, and the sampler with its own options."""
+    if isinstance(name := raw.get("name"), str) and _IMPORTED.fullmatch(name):
+        how = read_table(place, {key: raw[key] for key in raw if key in _SAMPLER}, _SAMPLER)
+        options = {key: read_value(place / key, raw[key], plain) for key in raw if key not in ("name", *_SAMPLER)}
+        return how, Named(name, options)
+    sampler = _read_named(place, raw, SAMPLERS, default="random", more=_SAMPLER)
+    how = {key: sampler.options[key] for key in _SAMPLER}
+    options = {key: value for key, value in sampler.options.items() if key not in _SAMPLER}
+    _obey(place, lambda: SAMPLERS[sampler.name].check(space, options))
+    return how, Named(sampler.name, options)
+
+
+def _within_reach(budget: Budget, sampler: Named, space: Space, enqueued: int) -> Budget:
+    """A sampler that can give only so many trials, a grid, ends the search earlier."""
+    size = SAMPLERS[sampler.name].size(space, sampler.options) if sampler.name in SAMPLERS else None
+    return budget if size is None else replace(budget, trials=min(budget.trials, size + enqueued))
+
+
+def _obey(place: Place, check: Callable[[], None]) -> None:
+    """Options that are well one by one may contradict each other."""
+    try:
+        check()
+    except ValueError as rule:
+        raise place.error(str(rule)) from None
 
 
 def _read_named(

@@ -40,6 +40,7 @@ class Trial:
         attempt: 1, and one more for every time it was run again.
         reports: In order of their steps.
         error: Why it failed: a traceback or a reason.
+        notes: What the sampler wrote down when it chose the parameters (Optuna's system attributes).
     """
 
     number: int
@@ -53,6 +54,7 @@ class Trial:
     attempt: int = 1
     reports: list[Report] = field(default_factory=list)
     error: str | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:

@@ -49,13 +49,14 @@ def to_trial(frozen: FrozenTrial, space: Space) -> Trial:
         params=space.decode(frozen.params),
         seed=attrs.get("seed", 0),
         state=state,
-        value=frozen.values[0] if state in (COMPLETE, PRUNED) and frozen.values else None,
+        value=_finite(frozen.values[0]) if state in (COMPLETE, PRUNED) and frozen.values else None,
         started=attrs.get("started"),
         ended=attrs.get("ended"),
         worker=attrs.get("worker"),
         attempt=attrs.get("attempt", 1),
         reports=_unpack(attrs["reports"]) if "reports" in attrs else [],
         error=attrs.get("error"),
+        notes=frozen.system_attrs,
     )
 
 
@@ -77,6 +78,11 @@ def _unpack(packed: Mapping[str, Any]) -> list[Report]:
         )
         for index, time in enumerate(packed["time"])
     ]
+
+
+def _finite(value: float) -> float | None:
+    # Optuna gives a pruned trial its last report as its value, whatever that is.
+    return value if math.isfinite(value) else None
 
 
 def _to_json(value: float | None) -> float | str | None:

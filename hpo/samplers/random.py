@@ -6,24 +6,31 @@ order in which trials finish, on the number of workers, or on what the rest of t
 
 from __future__ import annotations
 
-import math
 import zlib
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from hpo.samplers.quantile import quantile
 
-class RandomSampler(BaseSampler):
+
+class IndependentSampler(BaseSampler):
+    """A sampler that draws one parameter at a time; Optuna's other question is answered with nothing."""
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+
+class RandomSampler(IndependentSampler):
     """Independent uniform draws; ``10 ** U(a, b)`` for a logarithmic range of ``10**a`` to ``10**b``.
 
     Args:
@@ -33,47 +40,12 @@ class RandomSampler(BaseSampler):
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
-
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return draw(generator(self._seed, trial.number, param_name), param_distribution)
+        return quantile(param_distribution, uniform(self._seed, trial.number, param_name))
 
 
-def generator(seed: int, number: int, name: str) -> np.random.Generator:
-    """The stream of random numbers that belongs to one parameter of one trial."""
-    return np.random.default_rng((seed, number, zlib.crc32(name.encode())))
-
-
-def draw(rng: np.random.Generator, distribution: BaseDistribution) -> Any:
-    """One value, uniform over ``distribution`` (over its logarithm where it is logarithmic)."""
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[rng.integers(len(distribution.choices))]
-    if isinstance(distribution, IntDistribution):
-        return _draw_int(rng, distribution)
-    if isinstance(distribution, FloatDistribution):
-        low, high = distribution.low, distribution.high
-        if distribution.log:
-            # exp(log(high)) may exceed high in the last bit
-            return min(max(math.exp(rng.uniform(math.log(low), math.log(high))), low), high)
-        if distribution.step is not None:
-            count = round((high - low) / distribution.step)
-            return min(low + distribution.step * int(rng.integers(count + 1)), high)
-        return float(rng.uniform(low, high))
-    raise TypeError(f"cannot draw from {distribution!r}")
-
-
-def _draw_int(rng: np.random.Generator, distribution: IntDistribution) -> int:
-    low, high, step = distribution.low, distribution.high, distribution.step
-    if distribution.log:
-        # Half a unit beyond both ends, so that every whole number has its share of the logarithmic range.
-        value = math.exp(rng.uniform(math.log(low - 0.5), math.log(high + 0.5)))
-        return min(max(round(value), low), high)
-    return low + step * int(rng.integers((high - low) // step + 1))
+def uniform(seed: int, number: int, name: str) -> float:
+    """The random number in [0, 1) that belongs to one parameter of one trial."""
+    return float(np.random.default_rng((seed, number, zlib.crc32(name.encode()))).random())
