@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,8 +53,8 @@ class Book:
 
 def names(address: Address) -> list[str]:
     """The studies that hpo keeps in this ledger."""
-    studies = storage.connect(address).get_all_studies()
-    return sorted(s.study_name for s in studies if STUDY_ATTR in s.user_attrs)
+    with closing(storage.connect(address)) as store:
+        return sorted(s.study_name for s in store.get_all_studies() if STUDY_ATTR in s.user_attrs)
 
 
 def read(address: Address, name: str) -> Book:
@@ -62,13 +63,13 @@ def read(address: Address, name: str) -> Book:
     Raises:
         InputError: When there is no such study.
     """
-    store = storage.connect(address)
-    studies = {s.study_name: s for s in store.get_all_studies() if STUDY_ATTR in s.user_attrs}
-    if name not in studies:
-        raise InputError(f"there is no study {name!r} in {address}{suggest(name, studies)}")
+    with closing(storage.connect(address)) as store:
+        studies = {s.study_name: s for s in store.get_all_studies() if STUDY_ATTR in s.user_attrs}
+        if name not in studies:
+            raise InputError(f"there is no study {name!r} in {address}{suggest(name, studies)}")
+        frozen = store.get_all_trials(studies[name]._study_id)
     study = parse(studies[name].user_attrs[STUDY_ATTR], file=f"{address}, study {name}")
-    trials = [to_trial(frozen, study.space) for frozen in store.get_all_trials(studies[name]._study_id)]
-    return Book(study, trials, lock.holder(address, name))
+    return Book(study, [to_trial(trial, study.space) for trial in frozen], lock.holder(address, name))
 
 
 def delete(address: Address, name: str) -> int:
@@ -80,8 +81,8 @@ def delete(address: Address, name: str) -> int:
     held = lock.acquire(address, name)
     try:
         count = len(read(address, name).trials)
-        store = storage.connect(address)
-        store.delete_study(store.get_study_id_from_name(name))
+        with closing(storage.connect(address)) as store:
+            store.delete_study(store.get_study_id_from_name(name))
         return count
     finally:
         held.release()

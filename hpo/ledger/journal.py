@@ -93,6 +93,7 @@ class Journal(JournalStorage):
 
     def finish_trial(self, trial_id: int, trial: FrozenTrial, attrs: Mapping[str, Any]) -> None:
         """Writes reports, attributes, state and value of a finished trial, all of them or none."""
+        self.check_trial_is_updatable(trial_id, self.get_trial(trial_id).state)
         with self._file.batch():
             for step, value in trial.intermediate_values.items():
                 self.set_trial_intermediate_value(trial_id, step, value)
@@ -101,3 +102,6 @@ class Journal(JournalStorage):
             for key, value in attrs.items():
                 self.set_trial_user_attr(trial_id, key, value)
             self.set_trial_state_values(trial_id, trial.state, trial.values)
+
+    def close(self) -> None:
+        """Nothing stays open between two calls."""

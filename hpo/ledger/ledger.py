@@ -66,16 +66,17 @@ class Ledger:
         held = lock.acquire(address, study.name)
         try:
             store = storage.connect(address)
-            study_id = _find_or_create(store, study)
-            loaded = store.get_all_trials(study_id)
-            _check_identity(store, study_id, study, loaded)
-            resolved = json.loads(json.dumps(study.resolved))
-            if store.get_study_user_attrs(study_id).get(STUDY_ATTR) != resolved:
-                store.set_study_user_attr(study_id, STUDY_ATTR, resolved)
+            try:
+                study_id = _find(store, study)
+                if study_id is None:
+                    study_id = _make(store, study)
+                return cls(address, store, study_id, store.get_all_trials(study_id), held)
+            except BaseException:
+                store.close()
+                raise
         except BaseException:
             held.release()
             raise
-        return cls(address, store, study_id, loaded, held)
 
     def begin(self, frozen: FrozenTrial, trial: Trial) -> None:
         """Writes a trial that is about to run, under its number.
@@ -132,35 +133,48 @@ class Ledger:
             time.sleep(RETRY)
 
     def close(self) -> None:
-        if hasattr(self._store, "engine"):
-            self._store.engine.dispose()
+        self._store.close()
         self._held.release()
 
 
-def _find_or_create(store: Journal | Sql, study: Study) -> int:
+def _find(store: Journal | Sql, study: Study) -> int | None:
+    """The study's id, when the ledger has it; one without any result that cannot go on is cleared away."""
     try:
-        return store.get_study_id_from_name(study.name)
+        study_id = store.get_study_id_from_name(study.name)
     except KeyError:
-        return store.create_new_study([DIRECTIONS[study.direction]], study.name)
+        return None
+    attrs, trials = store.get_study_user_attrs(study_id), store.get_all_trials(study_id)
+    if STUDY_ATTR in attrs:
+        stored, now = attrs[STUDY_ATTR], _plain(study.identity())
+        differences = list(_differences("", {key: stored.get(key) for key in now}, now))
+        if not differences:
+            if stored != _plain(study.resolved):
+                store.set_study_user_attr(study_id, STUDY_ATTR, _plain(study.resolved))
+            return study_id
+        if any(trial.values for trial in trials):
+            raise InputError(
+                f"{study.file}: contradicts the ledger's study {study.name!r}; choose another name, or "
+                f"`hpo delete {study.name}`:\n  " + "\n  ".join(differences)
+            )
+        # A file that was corrected before any trial had a value: nothing is lost, and nothing old may count.
+    elif trials or any(not key.startswith("hpo:") for key in attrs):
+        raise InputError(f"the ledger holds a study {study.name!r} that hpo did not make; choose another name")
+    # Otherwise a driver died while it made the study.
+    store.delete_study(study_id)
+    return None
 
 
-def _check_identity(store: Journal | Sql, study_id: int, study: Study, loaded: list[FrozenTrial]) -> None:
-    attrs = store.get_study_user_attrs(study_id)
-    if UID_ATTR not in attrs:
-        if loaded:
-            raise InputError(f"the ledger holds a study {study.name!r} that hpo did not make; choose another name")
-        store.set_study_user_attr(study_id, CREATED_ATTR, time.time())
-        store.set_study_user_attr(study_id, UID_ATTR, uuid.uuid4().hex)
-    stored = attrs.get(STUDY_ATTR)
-    if stored is None or not any(trial.values for trial in loaded):
-        return  # nothing to contradict yet
-    now = json.loads(json.dumps(study.identity()))
-    differences = list(_differences("", {key: stored.get(key) for key in now}, now))
-    if differences:
-        raise InputError(
-            f"{study.file}: contradicts the ledger's study {study.name!r}; choose another name, or "
-            f"`hpo delete {study.name}`:\n  " + "\n  ".join(differences)
-        )
+def _make(store: Journal | Sql, study: Study) -> int:
+    study_id = store.create_new_study([DIRECTIONS[study.direction]], study.name)
+    store.set_study_user_attr(study_id, UID_ATTR, uuid.uuid4().hex)
+    store.set_study_user_attr(study_id, CREATED_ATTR, time.time())
+    store.set_study_user_attr(study_id, STUDY_ATTR, _plain(study.resolved))  # last: now the study is whole
+    return study_id
+
+
+def _plain(value: Any) -> Any:
+    """A value as the storage gives it back."""
+    return json.loads(json.dumps(value))
 
 
 def _differences(key: str, old: Any, new: Any) -> list[str]:

@@ -9,21 +9,27 @@ import fcntl
 import json
 import os
 import platform
+import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from hpo.errors import InputError
 from hpo.ledger.address import Address
-from hpo.ledger.storage import CONNECT_TIMEOUT
+from hpo.ledger.storage import CONNECT_TIMEOUT, connect_postgresql
 
 if TYPE_CHECKING:
     import psycopg
 
+# Seconds for which a taken lock is tried again: a reader's glance at it, and the connection of a holder that has just
+# been killed, are gone sooner.
+PATIENCE = 0.3
 
 _HOLDER = """
     SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
     WHERE locktype = 'advisory' AND granted AND objsubid = 1
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND (classid::bigint << 32 | objid::bigint) = hashtextextended(%s, 0)
 """
 
@@ -41,21 +47,23 @@ def acquire(address: Address, study: str) -> Lock:
     """Takes the right to write ``study``.
 
     Raises:
-        InputError: When another process holds it, naming its host, pid and start.
+        InputError: When another process holds it, naming its host, pid and start, or when the storage cannot be used.
     """
     if address.path is None:
+        connect_postgresql(address).close()
         return PostgresLock(address, study)
     path = _lock_file(address, study)
-    path.parent.mkdir(exist_ok=True)
-    return FileLock(path, study)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        return FileLock(path, study)
+    except OSError as error:
+        raise InputError(f"storage: cannot lock {address} in {path.parent}: {error.strerror}") from None
 
 
 def holder(address: Address, study: str) -> str | None:
     """Who is running ``study``; None when nobody is."""
     if address.path is None:
-        import psycopg
-
-        with psycopg.connect(address.url, connect_timeout=CONNECT_TIMEOUT) as connection:
+        with connect_postgresql(address) as connection:
             row = connection.execute(_HOLDER, (f"hpo:{study}",)).fetchone()
             return str(row[0]).removeprefix("hpo ") if row else None
     try:
@@ -82,6 +90,16 @@ def _me() -> dict[str, Any]:
     }
 
 
+def _persist(take: Callable[[], bool]) -> bool:
+    """Whether ``take`` succeeds within :data:`PATIENCE`."""
+    end = time.monotonic() + PATIENCE
+    while not take():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 def _refusal(study: str, holder: str) -> InputError:
     return InputError(f"study {study!r} is being run by {holder}; `hpo show {study}` follows it")
 
@@ -91,16 +109,23 @@ class FileLock:
 
     def __init__(self, path: Path, study: str) -> None:
         self._file: IO[str] = path.open("a+")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        # A child that the driver forks shares the lock, and would keep it after the driver's death.
+        os.register_at_fork(after_in_child=self._file.close)
+        if not _persist(self._take):
             self._file.seek(0)
             holder = self._file.read()
             self._file.close()
-            raise _refusal(study, _describe(holder)) from None
+            raise _refusal(study, _describe(holder))
         self._file.truncate(0)
         self._file.write(json.dumps(_me()))
         self._file.flush()
+
+    def _take(self) -> bool:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def ensure(self) -> None:
         pass  # the kernel holds it as long as this process lives
@@ -136,8 +161,15 @@ class PostgresLock:
             application_name=f"hpo pid {me['pid']} on {me['host'][:20]} since {me['since'][:19]}"[:63],
         )
         key = (f"hpo:{self._study}",)
-        row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", key).fetchone()
-        if row is None or not row[0]:
+        # The server notices within half a minute that the holder's machine is gone.
+        for setting in ("idle = 10", "interval = 5", "count = 4"):
+            connection.execute(f"SET tcp_keepalives_{setting}")
+
+        def take() -> bool:
+            row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", key).fetchone()
+            return row is not None and bool(row[0])
+
+        if not _persist(take):
             other = connection.execute(_HOLDER, key).fetchone()
             connection.close()
             raise _refusal(self._study, str(other[0]).removeprefix("hpo ") if other else "another process")

@@ -34,6 +34,9 @@ class Sql(RDBStorage):
             row.state = trial.state
             row.datetime_complete = datetime.now()
 
+    def close(self) -> None:
+        self.engine.dispose()
+
 
 def _replace(session: Session, model: Any, key: dict[str, int], rows: list[dict[str, Any]]) -> None:
     session.execute(delete(model).where(model.trial_id == key["trial_id"]))

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import InputError
-from hpo.ledger.address import Address
+from hpo.ledger.address import Address, redact
 
 if TYPE_CHECKING:
+    import psycopg
+
     from hpo.ledger.journal import Journal
     from hpo.ledger.sql import Sql
 
@@ -32,7 +34,7 @@ def probe(address: Address, *, create: bool) -> None:
     if address.path is not None:
         _probe_file(address, address.path, create=create)
     else:
-        _probe_postgresql(address)
+        connect_postgresql(address).close()
 
 
 def _probe_file(address: Address, path: Path, *, create: bool) -> None:
@@ -56,14 +58,18 @@ def _probe_file(address: Address, path: Path, *, create: bool) -> None:
         raise InputError(f"storage: {path} is not a SQLite database")
 
 
-def _probe_postgresql(address: Address) -> None:
+def connect_postgresql(address: Address) -> psycopg.Connection[Any]:
+    """A connection of our own, beside Optuna's.
+
+    Raises:
+        InputError: When the server cannot be reached.
+    """
     import psycopg
 
     try:
-        with psycopg.connect(address.url, connect_timeout=CONNECT_TIMEOUT):
-            pass
+        return psycopg.connect(address.url, connect_timeout=CONNECT_TIMEOUT)
     except psycopg.Error as error:
-        reason = " ".join(str(error).split())
+        reason = redact(" ".join(str(error).split()))
         raise InputError(f"storage: cannot reach {address}: {reason}") from None
 
 
@@ -90,17 +96,18 @@ def connect(address: Address) -> Journal | Sql:
     from hpo.ledger.sql import Sql
 
     options: dict[str, Any]
-    if address.kind == "sqlite" and address.path is not None:
-        _use_write_ahead_log(address.path)
+    if address.kind == "sqlite":
         url = address.url
         options = {"connect_args": {"timeout": 30}}
     else:
         url = address.url.replace("postgresql://", "postgresql+psycopg://", 1)
         options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_TIMEOUT}}
     try:
+        if address.kind == "sqlite" and address.path is not None:
+            _use_write_ahead_log(address.path)
         return Sql(url, engine_kwargs=options)
-    except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
-        raise InputError(f"storage: {address} cannot be opened: {error}") from error
+    except (SQLAlchemyError, StorageInternalError, RuntimeError, sqlite3.Error) as error:
+        raise InputError(f"storage: {address} cannot be opened: {redact(str(error))}") from error
 
 
 def _use_write_ahead_log(path: Path) -> None:

