@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from hpo import samplers
 from hpo.errors import InputError
 from hpo.fields import (
     Field,
@@ -261,7 +262,7 @@ def _read_sampler(place: Place, raw: Mapping[str, Any], space: Space) -> tuple[d
 
 def _within_reach(budget: Budget, sampler: Named, space: Space, enqueued: int) -> Budget:
     """A sampler that can give only so many trials, a grid, ends the search earlier."""
-    size = SAMPLERS[sampler.name].size(space, sampler.options) if sampler.name in SAMPLERS else None
+    size = samplers.size(sampler.name, space, sampler.options)
     return budget if size is None else replace(budget, trials=min(budget.trials, size + enqueued))
 
 

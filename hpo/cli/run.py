@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from enum import StrEnum
@@ -18,6 +19,7 @@ from hpo.errors import HpoError, InputError
 from hpo.ledger.address import DEFAULT_STORAGE, Address, parse, redact
 from hpo.study import Study, load
 from hpo.tracking import DEFAULT_TRACKING
+from hpo.trial import COMPLETE
 
 if TYPE_CHECKING:
     from hpo.execution import Executor
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
 
 # Seconds that the mirror may take to write what is left when the search is over.
 DRAIN = 120.0
-# The same, when a person has said twice that it should stop.
+# Seconds after which a person is told what it is that takes so long.
+NOTICE = 3.0
+# The same as DRAIN, when a person has said twice that it should stop.
 QUICK_DRAIN = 5.0
 
 
@@ -67,6 +71,10 @@ def run(
             show_default=".hpo/checkpoints",
         ),
     ] = None,
+    enqueue_from: Annotated[
+        str | None,
+        typer.Option(metavar="OTHER", help="Try the best trials of this study, in the same ledger, first."),
+    ] = None,
     storage: Storage = DEFAULT_STORAGE,
     tracking: Tracking = DEFAULT_TRACKING,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -78,6 +86,9 @@ def run(
     count = _workers(workers)
     where = parse(storage)
     _check_before_work(study, where)
+    if enqueue_from is not None:
+        study = _warm_start(study, where, enqueue_from)
+    _remark(study, count)
     from hpo.cli.progress import Progress
     from hpo.ledger.ledger import Ledger
     from hpo.search import Search
@@ -99,30 +110,34 @@ def run(
         except BaseException:
             tracker.close("FAILED", DRAIN)
             raise
-        missing = tracker.close("KILLED" if search.interrupted else "FINISHED", DRAIN)
-    interrupted = search.interrupted
-    _conclude(study, search.trials, where, tracking, missing, as_json=as_json)
-    if interrupted:
-        sys.stderr.write(f"hpo: interrupted; `hpo run {study_file}` goes on with it\n")
+        _say_results(study, search.trials, where, as_json=as_json)
+        missing = _drain(tracker, "KILLED" if search.interrupted else "FINISHED")
+    if missing:
+        sys.stderr.write(f"hpo: {missing} trials are not in MLflow yet; the next `hpo run` of this study writes them\n")
+    elif tracking != "none" and not as_json:
+        sys.stdout.write(_how_to_browse(tracking))
+    if search.interrupted:
+        sys.stderr.write(f"hpo: interrupted; the same `hpo run {study_file}` goes on with it\n")
         raise typer.Exit(130)
-    if not any(trial.state == "complete" for trial in search.trials):
-        raise HpoError(f"no trial of {study.name} is complete; `hpo show {study.name}` lists them")
+    if not any(trial.state == COMPLETE for trial in search.trials):
+        raise HpoError(f"no trial of {study.name} is complete; the last one ended with:\n{search.trials[-1].error}")
 
 
 def _workers(text: str) -> int | None:
     if text == "auto":
         return None
-    if not text.isdigit():
+    if not text.isdecimal():
         raise InputError(f"--workers: must be a whole number or auto, got {text!r}")
     return int(text)
 
 
 def _check_before_work(study: Study, where: Address) -> None:
     """Everything that can be found wrong in a fraction of a second, before Ray, Optuna or MLflow is imported."""
-    from hpo import objective
+    from hpo import objective, samplers
     from hpo.ledger.storage import probe
 
     try:
+        samplers.check(study.sampler.name, study.seed, study.space, study.sampler.options)
         target = objective.resolve(study.objective)
         objective.check(target, [{**study.fixed, **corner} for corner in study.space.corners()])
     except InputError as error:
@@ -130,6 +145,28 @@ def _check_before_work(study: Study, where: Address) -> None:
     probe(where, create=True)
     if folder := os.environ.get("HPO_DATA_DIR"):
         os.environ["HPO_DATA_DIR"] = str(Path(folder).absolute())  # workers have working folders of their own
+
+
+def _warm_start(study: Study, where: Address, name: str) -> Study:
+    from hpo.enqueue import warm_start
+    from hpo.ledger import books
+
+    other = books.read(where, name)
+    return warm_start(study, other.study, other.trials)
+
+
+def _remark(study: Study, workers: int | None) -> None:
+    """What is allowed, but may not be what was meant."""
+    from hpo import samplers
+
+    wanted = study.resolved["budget"]["trials"]
+    size = samplers.size(study.sampler.name, study.space, study.sampler.options)
+    if size is not None and study.budget.trials < wanted:
+        sys.stderr.write(f"hpo: the grid has {size} points, the search ends after them\n")
+    elif size is not None and study.budget.trials < size + len(study.enqueue):
+        sys.stderr.write(f"hpo: the grid has {size} points, the budget ends after {wanted} trials\n")
+    if study.batch and workers and workers > study.batch:
+        sys.stderr.write(f"hpo: batch = {study.batch} keeps {workers - study.batch} of {workers} workers idle\n")
 
 
 def _tracker(study: Study, ledger: Ledger, trials: list[Trial], tracking: str) -> Tracker:
@@ -159,13 +196,17 @@ def _executor(stack: ExitStack, study: Study, workers: int | None, address: str 
     if workers == 0:
         from hpo.execution.inline import InlineExecutor
 
-        return InlineExecutor(job)
+        executor: Executor = InlineExecutor(job)
+        stack.callback(executor.close)
+        return executor
     from hpo.execution import ray
 
     cores = len(os.sched_getaffinity(0))
     ray.start(address, workers or max(1, int(cores / study.workers.cpus)), study.workers, verbose=verbose)
     stack.callback(ray.shutdown)
-    executor = ray.RayExecutor(job, workers, study.workers, most=study.budget.trials)
+    executor = ray.RayExecutor(
+        job, workers, study.workers, most=min(study.budget.trials, study.batch or study.budget.trials)
+    )
     stack.callback(executor.close)
     return executor
 
@@ -188,24 +229,30 @@ def _signals(interrupt: Callable[[], None]) -> Iterator[None]:
             signal.signal(sign, handler)
 
 
-def _conclude(study: Study, trials: list[Trial], where: Address, tracking: str, missing: int, *, as_json: bool) -> None:
+def _drain(tracker: Tracker, status: str) -> int:
+    """Lets the tracker write what is left, and says so where that takes a while; returns how many are missing."""
+    text = f"hpo: writing what is left to MLflow, for up to {DRAIN:g} s; Ctrl-C leaves it to the next `hpo run`\n"
+    notice = threading.Timer(NOTICE, sys.stderr.write, [text])
+    notice.start()
+    try:
+        return tracker.close(status, DRAIN)
+    finally:
+        notice.cancel()
+
+
+def _say_results(study: Study, trials: list[Trial], where: Address, *, as_json: bool) -> None:
     from hpo.cli.text import print_best, print_json
     from hpo.ledger.books import Book
-    from hpo.trial import best_first
+    from hpo.trial import best_first, counts
 
-    book = Book(study, trials, holder=None)
     if as_json:
-        print_json(book.head())
+        print_json(Book(study, trials, holder=None).head())
     else:
-        total = {state: count for state, count in book.head()["trials"].items() if count}
-        sys.stdout.write(
-            f"{study.name}: {', '.join(f'{count} {state}' for state, count in total.items())} in {where}\n\n"
-        )
-        print_best(best_first(trials, study.direction)[:5], study.metric)
-    if missing:
-        sys.stderr.write(f"hpo: {missing} trials are not in MLflow yet; the next `hpo run` writes them\n")
-    elif tracking != "none" and not as_json:
-        sys.stdout.write(_how_to_browse(tracking))
+        total = ", ".join(f"{count} {state}" for state, count in counts(trials).items() if count)
+        sys.stdout.write(f"{study.name}: {total or 'no trials'} in {where}\n\n")
+        if best := best_first(trials, study.direction)[:5]:
+            print_best(best, study.metric)
+    sys.stdout.flush()
 
 
 def _how_to_browse(tracking: str) -> str:

@@ -75,6 +75,23 @@ def check_installed(name: str) -> None:
             raise InputError(f"sampler.name: {name} needs {module}, which is not installed: pip install 'hpo[{extra}]'")
 
 
+def check(name: str, seed: int, space: Space, options: Mapping[str, Any]) -> None:
+    """Finds what :func:`build` would find, before a search leaves any trace; imports Optuna only for a class by path.
+
+    Raises:
+        InputError: As :func:`build`.
+    """
+    if name in SAMPLERS:
+        check_installed(name)
+    else:
+        build(name, seed, space, options)
+
+
+def size(name: str, space: Space, options: Mapping[str, Any]) -> int | None:
+    """How many different trials a sampler can give; None for no end."""
+    return SAMPLERS[name].size(space, options) if name in SAMPLERS else None
+
+
 # The builders ------------------------------------------------------------------------------------------------------
 
 
