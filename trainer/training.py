@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -35,6 +35,7 @@ def fit(
     schedule: Schedule | None = None,
     accuracy_after: str = "last",
     evaluated: int | None = None,
+    loss_after_update: bool = False,
     done: int = 0,
 ) -> Iterator[dict[str, float]]:
     """Trains in place, one epoch for each item that is asked for.
@@ -53,6 +54,8 @@ def fit(
         accuracy_after: after which update of an epoch the accuracies are measured: "last", or "first" as the
             chapter's curves are (section 6.4.3).
         evaluated: measure on so many examples only, from the first on; None means all.
+        loss_after_update: measure the loss of a batch once more after the update on it, as the curves of Figs
+            6-9 and 6-15 do; else it is that before the update, which costs nothing.
         done: epochs that an earlier run has completed; a resumed run starts after them.
 
     Returns:
@@ -75,7 +78,8 @@ def fit(
     shown = {"train": (train[0][:evaluated], train[1][:evaluated])}
     if validation is not None:
         shown["val"] = (validation[0][:evaluated], validation[1][:evaluated])
-    return _epochs(network, batches, optimizer, schedule or constant(), shown, accuracy_after, done, epochs)
+    how = _Reporting(shown, accuracy_after, loss_after_update)
+    return _epochs(network, batches, optimizer, schedule or constant(), how, range(done, epochs))
 
 
 def check_measuring(accuracy_after: str, evaluated: int | None) -> None:
@@ -86,22 +90,28 @@ def check_measuring(accuracy_after: str, evaluated: int | None) -> None:
         raise ValueError(f"`evaluated` must be an integer >= 1 or None, but got (evaluated={evaluated})")
 
 
+class _Reporting(NamedTuple):
+    """On what examples and when `fit` measures; see there."""
+
+    shown: Mapping[str, Pairs]
+    accuracy_after: str
+    loss_after_update: bool
+
+
 def _epochs(
     network: Network,
     batches: Batches,
     optimizer: Optimizer,
     schedule: Schedule,
-    shown: Mapping[str, Pairs],
-    accuracy_after: str,
-    done: int,
-    epochs: int,
+    reporting: "_Reporting",
+    epochs: range,
 ) -> Iterator[dict[str, float]]:
     base = optimizer.lr
     try:
-        for epoch in range(done, epochs):
+        for epoch in epochs:
             # overflow is reported once, as Diverged, and not as warnings from wherever it shows first
             with np.errstate(all="ignore"):
-                metrics = _epoch(network, batches, optimizer, base, schedule, shown, accuracy_after, epoch)
+                metrics = _epoch(network, batches, optimizer, base, schedule, reporting, epoch)
             yield metrics
     finally:
         optimizer.lr = base
@@ -113,8 +123,7 @@ def _epoch(
     optimizer: Optimizer,
     base: float,
     schedule: Schedule,
-    shown: Mapping[str, Pairs],
-    accuracy_after: str,
+    reporting: "_Reporting",
     epoch: int,
 ) -> dict[str, float]:
     params, grads = network.params, network.grads
@@ -125,14 +134,14 @@ def _epoch(
         loss = network.backpropagate(x, t)
         if not math.isfinite(loss):
             raise Diverged(f"the loss became {loss} in epoch {epoch + 1}, at learning rate {optimizer.lr:g}")
-        losses.append(loss)
         optimizer.update(params, grads, weight_decay, decayed)
-        if i == 0 and accuracy_after == "first":
-            measured = _measure(network, shown)
+        losses.append(network.measure(x, t)[1] if reporting.loss_after_update else loss)
+        if i == 0 and reporting.accuracy_after == "first":
+            measured = _measure(network, reporting.shown)
     if not np.isfinite(params.sum()):
         raise Diverged(f"parameters stopped being finite in epoch {epoch + 1}, at learning rate {optimizer.lr:g}")
-    if accuracy_after == "last":
-        measured = _measure(network, shown)
+    if reporting.accuracy_after == "last":
+        measured = _measure(network, reporting.shown)
     return {"loss": math.fsum(losses) / len(losses), **measured}
 
 

@@ -70,6 +70,12 @@ def test_r7_the_loss_is_the_mean_over_the_epochs_batches_without_penalty():
     assert report["loss"] == pytest.approx(np.mean(losses), rel=1e-12)
 
 
+def test_r7_the_loss_can_be_measured_after_each_update():
+    train, net = task(10), network()
+    (report,) = run(net, train, epochs=1, sampling="epoch", loss_after_update=True)
+    assert report["loss"] == pytest.approx(net.loss(*train), rel=1e-6)
+
+
 def test_r7_measuring_can_be_limited_to_the_first_examples():
     train, net = task(), network()
     *_, last = run(net, train, evaluated=7)

@@ -45,6 +45,7 @@ class Setting:
         warmup: epochs in which the learning rate first grows to its value.
         accuracy_after: the update of an epoch after which accuracies are measured, "last" or "first".
         evaluated: measure accuracies on so many examples only; None means all.
+        loss_after_update: report the loss of each batch as it is after the update on it.
         dtype: "float32" or "float64".
     """
 
@@ -72,6 +73,7 @@ class Setting:
     warmup: float = 0.0
     accuracy_after: str = "last"
     evaluated: int | None = None
+    loss_after_update: bool = False
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
@@ -153,6 +155,7 @@ class Setting:
             "schedule": self.make_schedule(),
             "accuracy_after": self.accuracy_after,
             "evaluated": self.evaluated,
+            "loss_after_update": self.loss_after_update,
         }
 
     def make_optimizer(self) -> Optimizer:
