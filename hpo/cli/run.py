@@ -101,14 +101,16 @@ def run(
         try:
             if not search.done:
                 executor = _executor(stack, study, count, address, verbose=verbose)
-                progress = stack.enter_context(closing(Progress(study, search.trials, quiet=quiet)))
-                with _signals(lambda: search.interrupt(stop=on_interrupt is OnInterrupt.stop)):
+                with (
+                    closing(Progress(study, search.trials, quiet=quiet)) as progress,
+                    _signals(lambda: search.interrupt(stop=on_interrupt is OnInterrupt.stop)),
+                ):
                     search.run(executor, (progress, tracker))
         except KeyboardInterrupt:
             tracker.close("KILLED", QUICK_DRAIN)
             raise
         except BaseException:
-            tracker.close("FAILED", DRAIN)
+            _drain(tracker, "FAILED")
             raise
         _say_results(study, search.trials, where, as_json=as_json)
         missing = _drain(tracker, "KILLED" if search.interrupted else "FINISHED")
