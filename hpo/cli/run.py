@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from hpo.tracking import Tracker
     from hpo.trial import Trial
 
-# Seconds that the mirror may take to write what is left when the search is over.
-DRAIN = 120.0
+# Seconds that the mirror may take for one more trial when the search is over.
+DRAIN = 30.0
 # Seconds after which a person is told what it is that takes so long.
-NOTICE = 3.0
+NOTICE = 5.0
 # The same as DRAIN, when a person has said twice that it should stop.
 QUICK_DRAIN = 5.0
 

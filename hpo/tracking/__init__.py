@@ -35,8 +35,12 @@ class Tracker(Protocol):
 
     def update(self, trial: Trial) -> None: ...
 
-    def close(self, status: str, timeout: float) -> int:
-        """Writes what is left, for up to ``timeout`` seconds; returns how many trials are still missing."""
+    def close(self, status: str, patience: float) -> int:
+        """Writes what is left, as long as one more trial is written every ``patience`` seconds.
+
+        Returns:
+            How many trials are still missing.
+        """
 
 
 class NoTracker:
@@ -45,5 +49,5 @@ class NoTracker:
     def update(self, trial: Trial) -> None:
         pass
 
-    def close(self, status: str, timeout: float) -> int:
+    def close(self, status: str, patience: float) -> int:
         return 0

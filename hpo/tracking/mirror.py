@@ -17,6 +17,8 @@ from hpo.trial import Trial
 INTERVAL = 1.0
 # Seconds before a failing store is tried again: doubled from the first to the second.
 BACKOFF = (1.0, 30.0)
+# How often a failing store is tried when the search is over.
+LAST_TRIES = 2
 
 
 class Mirror:
@@ -37,7 +39,8 @@ class Mirror:
         self._finished: list[Trial] = []
         self._wake = threading.Event()
         self._closing: str | None = None
-        self._deadline = float("inf")
+        self._abandoned = False
+        self._progressed = time.monotonic()
         self._store: Store | None = None
         self._failures = 0
         self._done = False
@@ -49,23 +52,24 @@ class Mirror:
             self._pending[trial.number] = trial
         self._wake.set()
 
-    def close(self, status: str, timeout: float) -> int:
-        self._deadline = time.monotonic() + timeout
+    def close(self, status: str, patience: float) -> int:
         self._closing = status
         self._wake.set()
-        self._thread.join(timeout + 1.0)
-        if self._done:
-            return 0
+        began = time.monotonic()
+        while self._thread.is_alive() and time.monotonic() - max(began, self._progressed) < patience:
+            self._thread.join(0.05)
+        self._abandoned = True
         with self._lock:
-            return max(len(self._pending), 1)
+            return 0 if self._done else max(len(self._pending), 1)
 
     # In the thread -------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        while True:
+        failed_closing = 0
+        while not self._abandoned:
             self._wake.wait()
-            closing = self._closing
             self._wake.clear()
+            closing = self._closing
             try:
                 self._round()
                 if closing is not None:
@@ -78,20 +82,21 @@ class Mirror:
             except Exception as error:  # whatever the store raises must not end the mirror; it is told, and tried again
                 if not self._failures:
                     self._warn(_one_line(error))
+                if closing is not None:
+                    failed_closing += 1
+                    if failed_closing == LAST_TRIES:
+                        return
                 pause = min(BACKOFF[0] * 2**self._failures, BACKOFF[1])
                 self._failures += 1
                 self._wake.set()
-            if self._sleep(pause):
-                return
+            self._sleep(pause)
 
-    def _sleep(self, seconds: float) -> bool:
-        """Waits, but not past a close; says whether the time to close is over."""
+    def _sleep(self, seconds: float) -> None:
+        """Waits between two rounds; a search that ends is not kept waiting."""
         end = time.monotonic() + seconds
-        while time.monotonic() < end and (self._closing is None or self._failures):
-            if time.monotonic() > self._deadline:
-                return True
+        was_closing = self._closing is not None
+        while time.monotonic() < end and (was_closing or self._closing is None):
             time.sleep(0.05)
-        return False
 
     def _round(self) -> None:
         if self._store is None:
@@ -107,8 +112,8 @@ class Mirror:
             batch = list(self._pending.values())
         try:
             for trial in batch:
-                if time.monotonic() > self._deadline:
-                    raise TimeoutError("the time to write what is left is over")
+                if self._abandoned:
+                    return
                 self._write(trial, finished)
         finally:
             self._finished += finished
@@ -127,6 +132,7 @@ class Mirror:
             with self._lock:
                 self._pending.setdefault(trial.number, trial)
             raise
+        self._progressed = time.monotonic()
         if was_finished:
             finished.append(trial)
 

@@ -7,13 +7,19 @@ parameters and metrics, terminate.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import uuid
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+# The mirror tries again by itself; MLflow's own seven tries would hold one call for minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
@@ -39,6 +45,7 @@ class MlflowStore:
     def __init__(self, uri: str, study: Study, uid: str, started: float) -> None:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.ERROR)
+        _make_database(uri)
         self._client = MlflowClient(tracking_uri=uri)
         self._study = study
         self._uid = uid
@@ -191,6 +198,24 @@ class _Child:
         self.done = done
         self.sent = 0
         self.has_params = False
+
+
+def _make_database(uri: str) -> None:
+    """Makes an absent sqlite database beside its place and moves it there whole.
+
+    MLflow makes its tables one by one; a process killed meanwhile leaves a file that no MLflow opens again.
+    """
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or path.exists():
+        return
+    draft = path.parent / ".hpo" / f"{path.name}.{uuid.uuid4().hex}"
+    draft.parent.mkdir(exist_ok=True)
+    try:
+        MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments(max_results=1)
+        with contextlib.suppress(FileExistsError):  # another driver was faster
+            path.hardlink_to(draft)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def delete(uri: str, name: str) -> int:
