@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo.cli.options import AsJson, Storage, Tracking
-from hpo.errors import HpoError, InputError
+from hpo.errors import HpoError, InputError, Interrupted
 from hpo.ledger.address import DEFAULT_STORAGE, Address, parse, redact
 from hpo.study import Study, load
 from hpo.tracking import DEFAULT_TRACKING
@@ -93,7 +93,7 @@ def run(
     from hpo.ledger.ledger import Ledger
     from hpo.search import Search
 
-    with ExitStack() as stack:
+    with _resumable(study_file), ExitStack() as stack:
         ledger = Ledger.open(where, study)
         stack.callback(ledger.close)
         search = Search(study, ledger, (checkpoints or where.folder / "checkpoints").absolute())
@@ -119,10 +119,17 @@ def run(
     elif tracking != "none" and not as_json:
         sys.stdout.write(_how_to_browse(tracking))
     if search.interrupted:
-        sys.stderr.write(f"hpo: interrupted; the same `hpo run {study_file}` goes on with it\n")
-        raise typer.Exit(130)
+        raise Interrupted(study_file)
     if not any(trial.state == COMPLETE for trial in search.trials):
         raise HpoError(f"no trial of {study.name} is complete; the last one ended with:\n{search.trials[-1].error}")
+
+
+@contextmanager
+def _resumable(study_file: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(study_file) from None
 
 
 def _workers(text: str) -> int | None:
@@ -235,8 +242,9 @@ def _drain(tracker: Tracker, status: str) -> int:
     """Lets the tracker write what is left, and says so where that takes a while; returns how many are missing."""
     text = f"hpo: writing what is left to MLflow, for up to {DRAIN:g} s; Ctrl-C leaves it to the next `hpo run`\n"
     notice = threading.Timer(NOTICE, sys.stderr.write, [text])
-    notice.start()
+    notice.daemon = True
     try:
+        notice.start()
         return tracker.close(status, DRAIN)
     finally:
         notice.cancel()
