@@ -37,7 +37,7 @@ def doctor(storage: Storage = DEFAULT_STORAGE, tracking: Tracking = DEFAULT_TRAC
         print_json(facts)
         return
     rows = [[key, _line(value)] for key, value in facts.items() if key != "warnings"]
-    print_table(["", "here"], rows)
+    print_table(["", "here"], rows, words=True)
     for warning in facts["warnings"]:
         sys.stdout.write(f"warning: {warning}\n")
 

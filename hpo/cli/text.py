@@ -14,20 +14,30 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
-    """A plain table; the first column is a label, the others are right-aligned."""
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False) -> None:
+    """A plain table.
+
+    Args:
+        columns: Their heads.
+        rows: One text per column.
+        words: The columns hold words; without it, they hold numbers, except for the first.
+    """
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left", overflow="fold")
+        table.add_column(column, justify="right" if index and not words else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
-    console = Console()
-    # A pipe or a file has no width to fit into.
-    console.print(table, width=None if console.is_terminal else 200)
+        table.add_row(*map(escape, row))
+    console = Console(highlight=False)
+    if not console.is_terminal:  # a pipe or a file has no width to fit into
+        console = Console(
+            highlight=False, width=console.measure(table, options=console.options.update(width=9999)).maximum
+        )
+    console.print(table)
 
 
 def print_best(trials: Sequence[Trial], metric: str) -> None:
