@@ -1,0 +1,30 @@
+"""Every figure of a study: ``FIGURES`` maps a file name to a function of ``(study, trials)``.
+
+Each works with any number of trials in any state and returns a ``matplotlib.figure.Figure`` of its own; pyplot and its
+global state are never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from matplotlib.figure import Figure
+
+from hpo.report.figures.curves import best_so_far, best_trials, learning_curves
+from hpo.report.figures.importance import importances
+from hpo.report.figures.parallel import parallel
+from hpo.report.figures.parameters import pairs, slices
+from hpo.report.figures.workers import timeline
+from hpo.study import Study
+from hpo.trial import Trial
+
+FIGURES: dict[str, Callable[[Study, Sequence[Trial]], Figure]] = {
+    "best_trials": best_trials,
+    "best_so_far": best_so_far,
+    "slices": slices,
+    "pairs": pairs,
+    "importances": importances,
+    "parallel": parallel,
+    "learning_curves": learning_curves,
+    "timeline": timeline,
+}

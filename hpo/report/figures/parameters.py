@@ -1,0 +1,163 @@
+"""Figures over the search space: the metric against each parameter, and each pair of parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hpo.report.figures.levels import Levels
+from hpo.report.figures.style import (
+    AMBER,
+    BLUE,
+    CROWD,
+    INK,
+    MUTED,
+    PALE,
+    PAPER,
+    VERMILION,
+    blank,
+    dress,
+    fit_values,
+    new_figure,
+    plain,
+    styled,
+)
+from hpo.report.insight import ParameterInsight, study_insight
+from hpo.report.scale import place
+from hpo.space import Choice, Parameter
+from hpo.study import Study
+from hpo.trial import COMPLETE, FAILED, PRUNED, Trial, best_first
+
+# So many parameters are drawn against each other, the most important ones; the others would be stamps.
+MOST = 6
+
+
+@styled
+def slices(study: Study, trials: Sequence[Trial]) -> Figure:
+    """The metric against each parameter, with the verdict above."""
+    ranked = best_first(list(trials), study.direction)
+    if not ranked:
+        return blank("No trial is complete yet.")
+    insight = study_insight(study, trials, resamples=0)
+    about = {p.name: p for p in insight.parameters}
+    shown = _foremost(study, insight.parameters, 2 * MOST)
+    columns = min(3, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = new_figure({1: 6.0, 2: 9.0, 3: 11.0}[columns], 0.3 + 3.1 * rows)
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    fit_values(grid.flat[0], [trial.value or 0.0 for trial in ranked])
+    for axes, parameter in zip(grid.flat, shown, strict=False):
+        _slice(axes, parameter, trials, ranked, about[parameter.name])
+        if insight.precision is not None and len(insight.precision.tied) > 1:
+            tied = [t.value or 0.0 for t in ranked[: len(insight.precision.tied)]]
+            axes.axhspan(min(tied), max(tied), color=BLUE, alpha=0.08, linewidth=0)
+    for axes in grid.flat[len(shown) :]:
+        axes.set_axis_off()
+    for row in grid:
+        row[0].set_ylabel(plain(study.metric))
+    return figure
+
+
+def _slice(
+    axes: Axes, parameter: Parameter, trials: Sequence[Trial], ranked: Sequence[Trial], about: ParameterInsight
+) -> None:
+    dress(axes.xaxis, parameter)
+    having = [t for t in ranked if parameter.name in t.params]
+    colour = BLUE if about.effect is not False else MUTED
+    axes.scatter(
+        [coordinate(parameter, t) for t in having],
+        [t.value or 0.0 for t in having],
+        s=18,
+        color=colour,
+        alpha=0.75,
+        linewidth=0,
+        rasterized=len(having) > CROWD,
+    )
+    for state, marker, mark in ((PRUNED, "|", AMBER), (FAILED, "x", VERMILION)):
+        lost = [coordinate(parameter, t) for t in trials if t.state == state and parameter.name in t.params]
+        axes.scatter(lost, [0.02] * len(lost), s=22, marker=marker, color=mark, transform=axes.get_xaxis_transform())
+    axes.set_title(plain(about.verdict), fontweight="bold", fontsize=9, pad=16)
+    axes.text(0, 1.025, plain(about.evidence), transform=axes.transAxes, fontsize=7.5, color=MUTED)
+
+
+@styled
+def pairs(study: Study, trials: Sequence[Trial]) -> Figure:
+    """Every pair of parameters, logarithmic where the parameter is, coloured by value; the best five are numbered."""
+    if not trials:
+        return blank("No trial has started yet.")
+    if len(study.space.parameters) < 2:
+        return blank("A single parameter has no pairs.")
+    insight = study_insight(study, trials, resamples=0)
+    shown = _foremost(study, insight.parameters, MOST)
+    levels = Levels(study, trials)
+    count = len(shown) - 1
+    size = {1: 5.2, 2: 3.9, 3: 3.2}.get(count, 2.4)
+    figure = new_figure(count * size + 1.0, count * size * 0.88 + 0.3)
+    grid = figure.subplots(count, count + 1, squeeze=False, width_ratios=[1] * count + [0.09 + 0.06 * count])
+    for row in range(count):
+        for column in range(count):
+            axes = grid[row, column]
+            if column > row:
+                axes.set_axis_off()
+                continue
+            _pair(axes, shown[column], shown[row + 1], study, trials, levels)
+            axes.label_outer()
+    for row in range(count):
+        grid[row, count].set_axis_off()
+    if levels.known:
+        levels.legend(grid[0, count])
+    return figure
+
+
+def _pair(axes: Axes, x: Parameter, y: Parameter, study: Study, trials: Sequence[Trial], levels: Levels) -> None:
+    dress(axes.xaxis, x)
+    dress(axes.yaxis, y)
+    having = [t for t in trials if x.name in t.params and y.name in t.params]
+    crowd = len(having) > CROWD
+    looks: dict[str, dict[str, Any]] = {
+        PRUNED: {"s": 14, "facecolor": PAPER, "edgecolor": MUTED},
+        FAILED: {"s": 22, "marker": "x", "color": VERMILION},
+    }
+    for state, look in looks.items():
+        lost = [t for t in having if t.state == state]
+        at = [coordinate(x, t) for t in lost], [coordinate(y, t) for t in lost]
+        axes.scatter(*at, linewidth=0.8, alpha=0.7, rasterized=crowd, **look)
+    ranked = best_first([t for t in having if t.state == COMPLETE], study.direction)
+    drawn = [*reversed(ranked)]
+    if not drawn:
+        return
+    axes.scatter(
+        [coordinate(x, t) for t in drawn],
+        [coordinate(y, t) for t in drawn],
+        s=34,
+        c=[levels.colour(t.value or 0.0) for t in drawn],
+        edgecolor=PALE,
+        linewidth=0.5,
+        rasterized=crowd,
+    )
+    overall = best_first(list(trials), study.direction)[:5]
+    for rank, trial in enumerate(overall, start=1):
+        if x.name in trial.params and y.name in trial.params:
+            here = (coordinate(x, trial), coordinate(y, trial))
+            axes.scatter(*here, s=80, facecolor="none", edgecolor=INK, linewidth=1.0)
+            axes.annotate(str(rank), here, (6, 4), textcoords="offset points", fontsize=8, fontweight="bold")
+
+
+def coordinate(parameter: Parameter, trial: Trial) -> float:
+    """Where a trial stands on an axis made by :func:`dress`; trials of one choice are spread a little."""
+    value = trial.params[parameter.name]
+    if isinstance(parameter, Choice):
+        golden = math.sqrt(1.25) - 0.5
+        return place(parameter, value) + 0.5 * ((trial.number * golden) % 1 - 0.5)
+    return float(value)
+
+
+def _foremost(study: Study, about: Sequence[ParameterInsight], most: int) -> list[Parameter]:
+    """Up to ``most`` parameters, those with the clearest effect, in the order of the study."""
+    strength = {p.name: 2.0 if p.p_value is None else p.p_value for p in about}
+    foremost = sorted(study.space.parameters, key=lambda p: strength[p.name])[:most]
+    return [p for p in study.space.parameters if p in foremost]
