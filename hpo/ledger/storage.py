@@ -96,18 +96,30 @@ def connect(address: Address) -> Journal | Sql:
     from hpo.ledger.sql import Sql
 
     options: dict[str, Any]
-    if address.kind == "sqlite":
-        url = address.url
+    if address.path is not None:
+        url = _sqlite_url(address.path)
         options = {"connect_args": {"timeout": 30}}
     else:
         url = address.url.replace("postgresql://", "postgresql+psycopg://", 1)
         options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_TIMEOUT}}
     try:
-        if address.kind == "sqlite" and address.path is not None:
+        if address.path is not None and _writable(address.path):
             _use_write_ahead_log(address.path)
         return Sql(url, engine_kwargs=options)
     except (SQLAlchemyError, StorageInternalError, RuntimeError, sqlite3.Error) as error:
         raise InputError(f"storage: {address} cannot be opened: {redact(str(error))}") from error
+
+
+def _writable(path: Path) -> bool:
+    return os.access(path if path.exists() else path.parent, os.W_OK) and os.access(path.parent, os.W_OK)
+
+
+def _sqlite_url(path: Path) -> str:
+    if _writable(path):
+        return f"sqlite:///{path}"
+    # A reader without write permission; the log is there exactly while somebody writes.
+    being_written = path.with_name(path.name + "-wal").exists()
+    return f"sqlite:///file:{path}?uri=true&{'mode=ro' if being_written else 'immutable=1'}"
 
 
 def _use_write_ahead_log(path: Path) -> None:
@@ -133,9 +145,8 @@ def is_passing(error: BaseException) -> bool:
         error = error.__cause__
     if isinstance(error, ConnectionError):
         return True
-    full = "disk" in str(error) and "full" in str(error)
-    return (
-        isinstance(error, DBAPIError)
-        and not full
-        and (error.connection_invalidated or isinstance(error, OperationalError))
-    )
+    if not isinstance(error, DBAPIError):
+        return False
+    if isinstance(error.orig, sqlite3.Error):
+        return "locked" in str(error.orig)
+    return error.connection_invalidated or isinstance(error, OperationalError)
