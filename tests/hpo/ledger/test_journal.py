@@ -1,0 +1,284 @@
+"""What only files can suffer: torn lines, full disks, folders that cannot be written, children that inherit a lock."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from clerk import Clerk
+from small_study import small_study
+
+from hpo.errors import HpoError, InputError
+from hpo.ledger import books
+from hpo.ledger.address import Address, parse
+from hpo.ledger.ledger import Ledger
+from hpo.ledger.storage import probe
+from hpo.trial import COMPLETE
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Address:
+    return parse(str(tmp_path / "hpo.journal"))
+
+
+def path_of(address: Address) -> Path:
+    assert address.path is not None
+    return address.path
+
+
+# Torn lines --------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_torn_at_any_byte_is_cut_off_and_the_study_goes_on(journal: Address) -> None:
+    clerk = Clerk(journal, small_study())
+    (first,) = clerk.fill([0.1])
+    before = path_of(journal).read_bytes()
+    trial = clerk.begin()
+    clerk.ledger.close()
+    begun = path_of(journal).read_bytes()[len(before) :]
+
+    for kept in (1, 2, len(begun) // 2, len(begun) - 2, len(begun) - 1):
+        path_of(journal).write_bytes(before + begun[:kept])
+        assert books.read(journal, "small").trials == [first]  # a reader leaves the tail where it is
+        again = Clerk(journal, small_study())
+        second = again.begin()
+        again.ledger.close()
+
+        assert (second.number, second.params) == (1, trial.params)
+        assert books.read(journal, "small").trials == [first, second]
+        assert all(json.loads(line) for line in path_of(journal).read_text().splitlines())
+
+
+def test_a_trial_whose_end_is_torn_still_runs(journal: Address) -> None:
+    clerk = Clerk(journal, small_study())
+    trial = clerk.begin()
+    before = path_of(journal).stat().st_size
+    clerk.report(trial, {"score": 0.5})
+    clerk.finish(trial, COMPLETE)
+    clerk.ledger.close()
+    whole = path_of(journal).read_bytes()
+    first_line = whole.index(b"\n", before) + 1
+
+    for kept in range(before + 1, len(whole), 7):
+        path_of(journal).write_bytes(whole[:kept])
+        (found,) = books.read(journal, "small").trials
+        assert not found.finished
+
+    path_of(journal).write_bytes(whole[: first_line + 3])
+    again = Clerk(journal, small_study())
+    assert len(again.ledger.loaded) == 1
+    again.advisor.report(0, 1, 0.75)
+    trial.reports.clear()
+    again.report(trial, {"score": 0.75})
+    again.finish(trial, COMPLETE)
+    again.ledger.close()
+    assert books.read(journal, "small").trials == [trial]
+
+
+def test_an_empty_file_is_a_ledger_without_studies(journal: Address) -> None:
+    path_of(journal).touch()
+    probe(journal, create=True)
+    assert books.names(journal) == []
+
+    Clerk(journal, small_study()).ledger.close()
+    assert books.names(journal) == ["small"]
+
+
+def test_the_first_record_of_a_ledger_may_be_torn(journal: Address) -> None:
+    Clerk(journal, small_study()).ledger.close()
+    path_of(journal).write_bytes(path_of(journal).read_bytes()[:20])
+
+    Clerk(journal, small_study()).ledger.close()
+
+    assert books.names(journal) == ["small"]
+
+
+# Full disks --------------------------------------------------------------------------------------------------------
+
+FILL = """
+import sys
+from clerk import Clerk
+from hpo.errors import HpoError
+from hpo.ledger.address import parse
+from small_study import small_study
+clerk = Clerk(parse(sys.argv[1]), small_study())
+finished = 0
+try:
+    while True:
+        clerk.fill([float(finished)])
+        finished += 1
+except HpoError as error:
+    print(finished)
+    print(error)
+"""
+
+
+def fill_up(address: Address, limit: int | None) -> tuple[int, str]:
+    """Completes trials in another process until the disk is full; returns how many, and what was said."""
+
+    def no_more() -> None:
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-c", FILL, address.url],
+        env=os.environ | {"PYTHONPATH": f"{here}:{here.parent}:{os.environ.get('PYTHONPATH', '')}"},
+        preexec_fn=no_more,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    count, _, message = done.stdout.partition("\n")
+    return int(count), message
+
+
+@pytest.mark.parametrize("scheme", ["", "sqlite:///"])
+def test_a_full_disk_is_said_and_loses_nothing_that_was_finished(tmp_path: Path, scheme: str) -> None:
+    address = parse(f"{scheme}{tmp_path}/ledger")
+
+    count, message = fill_up(address, 600_000)
+
+    assert count > 3
+    assert message.startswith(f"the ledger {address} cannot be written: ")
+    assert "run the study again when the storage is well" in message
+    finished = [trial for trial in books.read(address, "small").trials if trial.finished]
+    assert [trial.value for trial in finished] == [float(i) for i in range(count)]
+    again = Clerk(address, small_study())  # with room again
+    assert len(again.ledger.loaded) in (count, count + 1)
+    assert again.begin().number == len(again.ledger.loaded)
+    again.ledger.close()
+
+
+@needs_root
+def test_a_full_file_system_leaves_no_half_record(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "hpo-test", disk], check=False).returncode:
+        pytest.skip("cannot mount")
+    try:
+        address = parse(str(disk / "hpo.journal"))
+        count, message = fill_up(address, None)
+        assert "No space left on device" in message
+        assert path_of(address).read_bytes().endswith(b"\n")
+        assert sum(t.finished for t in books.read(address, "small").trials) == count
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+# Folders and files that cannot be used -----------------------------------------------------------------------------
+
+
+@needs_root
+def test_a_read_only_folder_is_said(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "hpo-test", disk], check=False).returncode:
+        pytest.skip("cannot mount")
+    try:
+        address, other = parse(str(disk / "hpo.journal")), parse(f"sqlite:///{disk}/hpo.db")
+        for ledger in (address, other):
+            Clerk(ledger, small_study()).ledger.close()
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+
+        for ledger in (address, other):
+            with pytest.raises(InputError, match="read-only"):
+                probe(ledger, create=True)
+            with pytest.raises(InputError, match=r"Read-only|read-only|readonly"):
+                Ledger.open(ledger, small_study())
+            assert books.read(ledger, "small").trials == []
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_said(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+
+    with pytest.raises(InputError, match="is read-only"):
+        probe(parse(str(tmp_path / "hpo.journal")), create=True)
+
+
+def test_a_missing_folder_is_said(tmp_path: Path) -> None:
+    address = parse(str(tmp_path / "nowhere" / "hpo.journal"))
+
+    with pytest.raises(InputError, match="there is no folder"):
+        probe(address, create=True)
+    with pytest.raises(InputError, match="No such file or directory"):
+        Ledger.open(address, small_study())
+
+
+@pytest.mark.parametrize("scheme", ["", "sqlite:///"])
+def test_a_file_that_is_no_ledger_is_said_and_left_as_it_is(tmp_path: Path, scheme: str) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("lr = 0.1 was best\n" * 100)
+
+    with pytest.raises(InputError, match=r"is not an Optuna journal file|is not a SQLite database"):
+        probe(parse(f"{scheme}{file}"), create=True)
+    with pytest.raises(InputError, match="storage: "):
+        Ledger.open(parse(f"{scheme}{file}"), small_study())
+
+    assert file.read_text() == "lr = 0.1 was best\n" * 100
+
+
+def test_a_sqlite_database_of_something_else_keeps_its_tables(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        connection.execute("CREATE TABLE mine (x INTEGER)")
+
+    Clerk(parse(f"sqlite:///{tmp_path}/other.db"), small_study()).ledger.close()
+
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM mine").fetchone() == (0,)
+
+
+# The lock ----------------------------------------------------------------------------------------------------------
+
+FORK = """
+import os, sys, time
+from hpo.ledger import lock
+from hpo.ledger.address import parse
+held = lock.acquire(parse(sys.argv[1]), "small")
+child = os.fork()
+if child == 0:
+    time.sleep(600)
+print(child, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_forked_child_that_outlives_its_driver_does_not_keep_the_lock(journal: Address) -> None:
+    driver = subprocess.Popen([sys.executable, "-c", FORK, journal.url], stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None
+    child = int(driver.stdout.readline())
+    try:
+        with pytest.raises(InputError, match="is being run by"):
+            Ledger.open(journal, small_study())
+        driver.kill()
+        driver.wait()
+        os.kill(child, 0)  # still there
+        Ledger.open(journal, small_study()).close()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        driver.kill()
+        driver.communicate()
+
+
+def test_writing_after_somebody_emptied_the_disk_is_an_error_for_people(journal: Address) -> None:
+    clerk = Clerk(journal, small_study())
+    path_of(journal).unlink()
+
+    with pytest.raises(HpoError, match=r"cannot be written: .*No such file or directory"):
+        clerk.begin()
+
+    clerk.ledger.close()
