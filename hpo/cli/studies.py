@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hpo.cli.options import AsJson, Name, Storage, Tracking
-from hpo.cli.text import number, print_best, print_json, print_table, value
+from hpo.cli.text import number, print_best, print_json, print_table, toml_lines, value
 from hpo.errors import HpoError
-from hpo.ledger.address import DEFAULT_STORAGE, Address, parse
+from hpo.ledger.address import DEFAULT_STORAGE, Address, parse, redact
 from hpo.ledger.storage import probe
 from hpo.tracking import DEFAULT_TRACKING
 from hpo.trial import FAILED, best_first, counts
@@ -24,6 +25,9 @@ def list_studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) ->
     heads = [books.read(where, name).head() for name in books.names(where)]
     if as_json:
         print_json(heads)
+        return
+    if not heads:
+        sys.stdout.write(f"no studies in {where}; `hpo run STUDY.toml` makes one\n")
         return
     rows = [
         [
@@ -43,13 +47,16 @@ def show(
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
-    """Show a study: progress, trials per state, the best trials."""
+    """Show a study: progress, trials per state, the best trials, what each parameter does."""
     where = _open(storage)
     from hpo.ledger import books
 
     book = books.read(where, name)
+    from hpo.report.insight import study_insight
+
+    insight = study_insight(book.study, book.trials, resamples=0)
     if as_json:
-        print_json(book.head(top))
+        print_json(book.head(top) | {"parameters": [parameter.to_dict() for parameter in insight.parameters]})
         return
     total = counts(book.trials)
     state = f"{book.state} by {book.holder}" if book.holder else book.state
@@ -60,6 +67,9 @@ def show(
         f"sampler {book.study.sampler.name}, pruner {book.study.pruner.name}, seed {book.study.seed}\n\n"
     )
     print_best(best_first(book.trials, book.study.direction)[:top], book.study.metric)
+    if book.trials:
+        tie = insight.tie(book.study.metric)
+        sys.stdout.writelines(f"{line}\n" for line in [*insight.lines(), *([tie] if tie else [])])
     failed = [trial for trial in book.trials if trial.state == FAILED]
     if failed:
         reason = (failed[-1].error or "").splitlines()
@@ -79,13 +89,13 @@ def best(
     book = books.read(where, name)
     ranked = best_first(book.trials, book.study.direction)
     if not ranked:
-        raise HpoError(f"no trial of {name} is complete")
+        raise HpoError(f"no trial of {name} is complete; `hpo show {name}` says what became of them")
     trial = ranked[0]
     if as_json:
         print_json({"number": trial.number, "value": trial.value, "params": trial.params})
     elif as_toml:
-        lines = [f"{key} = {_toml(item)}" for key, item in (dict(book.study.fixed) | trial.params).items()]
-        sys.stdout.write("\n".join(["[fixed]", *lines]) + "\n")
+        sys.stdout.write("[fixed]\n")
+        sys.stdout.writelines(f"{line}\n" for line in toml_lines(dict(book.study.fixed) | trial.params))
     else:
         sys.stdout.write(f"trial {trial.number}: {book.study.metric} {number(trial.value)}\n")
         sys.stdout.writelines(f"  {key} = {value(item)}\n" for key, item in trial.params.items())
@@ -106,24 +116,30 @@ def delete(
         typer.confirm(f"Delete {name} with {len(book.trials)} trials?", abort=True, err=True)
     count = books.delete(where, name)
     sys.stdout.write(f"deleted {name} with {count} trials from {where}\n")
-    if tracking != "none":
+    if tracking != "none" and not _is_absent(tracking):
         from hpo.tracking.mlflow import delete as delete_experiment
 
-        if delete_experiment(tracking, name):
+        try:
+            found = delete_experiment(tracking, name)
+        except Exception as error:
+            raise HpoError(
+                f"the MLflow experiment {name!r} in {redact(tracking)} is left, delete it there: {_line(error)}"
+            ) from error
+        if found:
             sys.stdout.write("moved its MLflow experiment to the trash\n")
+
+
+def _is_absent(tracking: str) -> bool:
+    """Whether the store is a database file that MLflow would only now make."""
+    scheme, _, path = tracking.partition(":///")
+    return scheme == "sqlite" and not Path(path).exists()
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _open(storage: str) -> Address:
     where = parse(storage)
     probe(where, create=False)
     return where
-
-
-def _toml(item: object) -> str:
-    import json
-
-    if isinstance(item, dict):
-        return "{ " + ", ".join(f"{key} = {_toml(part)}" for key, part in item.items()) + " }"
-    if isinstance(item, list):
-        return "[" + ", ".join(map(_toml, item)) + "]"
-    return json.dumps(item)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpo.trial import Trial
@@ -57,6 +58,24 @@ def print_best(trials: Sequence[Trial], metric: str) -> None:
         for rank, trial in enumerate(trials, start=1)
     ]
     print_table(["", "trial", metric, *names, "time"], rows)
+
+
+def toml_lines(table: Mapping[str, Any]) -> list[str]:
+    """The body of a TOML table, one key a line."""
+    return [f"{_toml_key(key)} = {_toml(value)}" for key, value in table.items()]
+
+
+def _toml_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml(key)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(toml_lines(value)) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    # JSON's scalars are TOML's, but for surrogate pairs and one control character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def number(value: float | None) -> str:
