@@ -1,0 +1,322 @@
+"""``hpo run``: what it prints, how it ends, and what a second run does."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from command_line import QUICK, CommandLine
+
+from hpo.ledger import lock
+from hpo.ledger.address import parse
+
+# What it prints ----------------------------------------------------------------------------------------------------
+
+
+def test_a_study_runs_to_its_best_trials(hpo: CommandLine) -> None:
+    ended = hpo.run()
+    lines = [line.split() for line in ended.out.splitlines()]
+    assert lines[0] == ["small:", "5", "complete", "in", "hpo.journal"]
+    ranks = [line for line in lines if line and line[0].startswith("Best-")]
+    assert [rank[0] for rank in ranks] == ["Best-1", "Best-2", "Best-3", "Best-4", "Best-5"]
+    values = [float(rank[2]) for rank in ranks]
+    assert values == sorted(values)
+    assert sorted(int(rank[1]) for rank in ranks) == [0, 1, 2, 3, 4]
+    assert ended.err.splitlines()[-1].startswith("small: 5/5 trials, best ")
+    assert hpo.calls == 5
+
+
+def test_without_a_terminal_nothing_is_coloured_or_redrawn(hpo: CommandLine) -> None:
+    ended = hpo.run()
+    for text in (ended.out, ended.err):
+        assert "\x1b" not in text
+        assert "\r" not in text
+
+
+def test_quiet_means_results_only(hpo: CommandLine) -> None:
+    ended = hpo.run("--quiet")
+    assert ended.err == ""
+    assert "Best-1" in ended.out
+
+
+def test_json_is_the_head_of_the_study_and_nothing_else(hpo: CommandLine) -> None:
+    head = hpo.run("--json").json
+    assert list(head) == ["name", "state", "direction", "metric", "budget", "trials", "best"]
+    assert head["trials"] == {"complete": 5, "pruned": 0, "failed": 0, "running": 0}
+    assert head == hpo("list", "--json").json[0]
+
+
+def test_nothing_is_said_twice(hpo: CommandLine) -> None:
+    ended = hpo.run()
+    lines = [line for line in (ended.out + ended.err).splitlines() if line.strip()]
+    assert len(lines) == len(set(lines))
+
+
+def test_the_number_of_parameters_does_not_break_the_table(hpo: CommandLine) -> None:
+    more = [f"--set=space.quite_a_long_name_{i}={{ choice = [[{i}, 100, 100, 100]] }}" for i in range(12)]
+    (best,) = [line for line in hpo.run(*more).out.splitlines() if line.startswith("Best-1 ")]
+    assert best.count("100, 100, 100]") == 12
+
+
+def test_mlflow_is_told_how_to_be_browsed(hpo: CommandLine, mlflow_database: str) -> None:
+    ended = hpo("run", "s.toml", "--workers", "0", "--tracking", mlflow_database)
+    assert ended.out.splitlines()[-1] == f"Browse the runs: mlflow ui --backend-store-uri {mlflow_database}"
+
+
+# The second run ----------------------------------------------------------------------------------------------------
+
+
+def test_a_finished_study_is_not_run_again(hpo: CommandLine) -> None:
+    first = hpo.run("--json").json
+    second = hpo.run("--json")
+    assert second.json == first
+    assert second.err == ""
+    assert hpo.calls == 5
+
+
+def test_a_larger_budget_extends_it(hpo: CommandLine) -> None:
+    before = hpo.run("--json").json
+    after = hpo.run("--json", "--set", "budget.trials=8").json
+    assert after["budget"] == {"trials": 8}
+    assert after["trials"]["complete"] == 8
+    assert hpo.calls == 8
+    old = {trial["number"]: trial for trial in before["best"]}
+    assert all(trial == old.get(trial["number"], trial) for trial in after["best"])
+
+
+def test_an_extended_study_is_the_one_that_was_long_from_the_start(hpo: CommandLine) -> None:
+    hpo.run("--set", "budget.trials=3")
+    extended = hpo.run("--json", "--set", "budget.trials=8").json["best"]
+    at_once = hpo.run("--json", "--set", "budget.trials=8", "--storage", "other.journal").json["best"]
+    for trial in [*extended, *at_once]:
+        del trial["seconds"]
+    assert extended == at_once
+
+
+def test_a_smaller_budget_keeps_what_is_there(hpo: CommandLine) -> None:
+    hpo.run()
+    head = hpo.run("--json", "--set", "budget.trials=2").json
+    assert head["trials"]["complete"] == 5
+    assert head["state"] == "complete"
+
+
+@pytest.mark.parametrize(
+    ("override", "difference"),
+    [
+        ("direction=maximize", 'direction: "minimize" in the ledger, "maximize" in the file'),
+        ("metric=acc", 'metric: "loss" in the ledger, "acc" in the file'),
+        (
+            "objective=small_objectives:number",
+            'objective: "small_objectives:curve" in the ledger, "small_objectives:number" in the file',
+        ),
+        ("fixed.epochs=3", "fixed.epochs: absent in the ledger, 3 in the file"),
+        ("space.lr.low=1e-3", "space.lr.low: 0.0001 in the ledger, 0.001 in the file"),
+        ("space.lr.log=false", "space.lr.log: true in the ledger, false in the file"),
+        ("space.wd.choice=[1]", 'space.wd: absent in the ledger, {"choice": [1]} in the file'),
+    ],
+)
+def test_a_contradiction_is_spelled_out(hpo: CommandLine, override: str, difference: str) -> None:
+    hpo.run("--set", "budget.trials=1")
+    refused = hpo.run("--set", override, code=2)
+    assert refused.out == ""
+    assert refused.err.splitlines() == [
+        "hpo: s.toml with --set: contradicts the ledger's study 'small'; choose another name, or `hpo delete small`:",
+        f"  {difference}",
+    ]
+    assert hpo.calls == 1
+
+
+def test_what_does_not_make_trials_incomparable_may_change(hpo: CommandLine) -> None:
+    hpo.run()
+    hpo.run(
+        "--set", "sampler.name=tpe", "--set", "sampler.seed=3", "--set", "budget.trials=6", "--set", "trial.retries=0"
+    )
+    assert hpo.calls == 6
+
+
+def test_a_study_that_runs_is_not_run_twice(hpo: CommandLine) -> None:
+    held = lock.acquire(parse("hpo.journal"), "small")
+    try:
+        refused = hpo.run(code=2)
+    finally:
+        held.release()
+    assert refused.err.startswith("hpo: study 'small' is being run by pid ")
+    assert refused.err.endswith("; `hpo show small` follows it\n")
+    hpo.run()
+
+
+# Trials that fail --------------------------------------------------------------------------------------------------
+
+
+def test_ten_failures_at_first_stop_the_study_with_the_last_ones_traceback(hpo: CommandLine) -> None:
+    ended = hpo.run("--set", "objective=small_objectives:failing", "--set", "budget.trials=50", "-q", code=1)
+    lines = ended.err.splitlines()
+    assert lines[:2] == [
+        "hpo: the first 10 trials all failed, the last one with:",
+        "Traceback (most recent call last):",
+    ]
+    assert lines[-1] == "RuntimeError: out of luck"
+    assert "small_objectives.py" in ended.err
+    assert "hpo/" not in ended.err.replace(str(hpo.folder), "")
+    assert hpo("list", "--json").json[0]["trials"]["failed"] == 10
+
+
+def test_fewer_than_ten_trials_that_all_fail_end_with_a_traceback_too(hpo: CommandLine) -> None:
+    ended = hpo.run("--set", "objective=small_objectives:failing", "-q", code=1)
+    assert ended.out.strip() == "small: 5 failed in hpo.journal"
+    assert ended.err.startswith("hpo: no trial of small is complete; the last one ended with:\nTraceback ")
+    assert ended.err.endswith("RuntimeError: out of luck\n")
+
+
+def test_nine_failures_at_first_do_not_stop_it(hpo: CommandLine) -> None:
+    head = hpo.run("--set", "objective=small_objectives:failing_at_first", "--set", "budget.trials=12", "--json").json
+    assert head["trials"] == {"complete": 3, "pruned": 0, "failed": 9, "running": 0}
+    shown = hpo("show", "small").out
+    assert "last failure, trial 8: RuntimeError: out of luck" in shown
+
+
+@pytest.mark.parametrize(
+    ("objective", "error"),
+    [
+        ("diverging", "reported loss = "),
+        ("silent", "ended without reporting 'loss'"),
+        ("forgetful", "TypeError: a report must be a mapping of metric names to numbers, or a number, got None"),
+    ],
+)
+def test_a_trial_without_a_finite_value_has_failed(hpo: CommandLine, objective: str, error: str) -> None:
+    hpo.run("--set", f"objective=small_objectives:{objective}", code=1)
+    (head,) = hpo("list", "--json").json
+    assert (head["trials"]["failed"], head["best"]) == (5, [])
+    assert error in hpo("show", "small").out
+
+
+def test_a_study_without_a_result_starts_over_when_its_objective_or_space_changes(hpo: CommandLine) -> None:
+    choice = "space.kind.choice=[1, [2]]"
+    hpo.run("--set", "objective=small_objectives:failing", "--set", choice, code=1)
+    head = hpo.run("--set", "space.kind.choice=['a', 'b']", "--json").json
+    assert head["trials"] == {"complete": 5, "pruned": 0, "failed": 0, "running": 0}
+
+
+def test_a_metric_that_is_never_reported_ends_it_at_the_first_report(hpo: CommandLine) -> None:
+    ended = hpo.run("--set", "metric=lost", "--quiet", code=2)
+    assert ended.out == ""
+    assert ended.err == "hpo: s.toml with --set: metric: the objective reports loss, acc, but not 'lost'\n"
+    assert hpo.calls == 1
+
+
+# What an objective may be ------------------------------------------------------------------------------------------
+
+
+def test_a_plain_function_is_an_objective(hpo: CommandLine) -> None:
+    head = hpo.run("--set", "objective=small_objectives:number", "--json").json
+    assert all(trial["value"] == trial["params"]["lr"] for trial in head["best"])
+
+
+def test_a_command_is_an_objective(hpo: CommandLine) -> None:
+    command = ["/bin/sh", "-c", 'echo training; echo "{{\\"loss\\": {lr}}}"']
+    head = hpo.run("--set", f"objective={json.dumps(command)}", "--json").json
+    assert head["trials"]["complete"] == 5
+    assert all(trial["value"] == trial["params"]["lr"] for trial in head["best"])
+
+
+def test_what_an_objective_refuses_is_said_before_any_work(hpo: CommandLine) -> None:
+    ended = hpo.run("--set", "objective=small_objectives:picky", code=2)
+    assert ended.err == "hpo: s.toml with --set: objective: lr must be at most 0.9, got 1.0\n"
+    assert not (hpo.folder / "hpo.journal").exists()
+
+
+# Ledgers -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("storage", ["trials.journal", "sqlite:///trials.db"])
+def test_a_storage_is_kept_and_shown(hpo: CommandLine, storage: str) -> None:
+    assert f"5 complete in {storage}\n" in hpo.run("--storage", storage).out
+    assert hpo("list", "--storage", storage, "--json").json[0]["trials"]["complete"] == 5
+    assert not (hpo.folder / "hpo.journal").exists()
+
+
+def test_the_storage_can_be_set_in_the_environment(hpo: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HPO_STORAGE", "elsewhere.journal")
+    hpo.run()
+    assert (hpo.folder / "elsewhere.journal").exists()
+    assert hpo("best", "small", "--json").json["number"] >= 0
+
+
+def test_two_studies_share_a_ledger(hpo: CommandLine) -> None:
+    hpo.run()
+    hpo.run("--set", "name=other", "--set", "direction=maximize")
+    assert [head["name"] for head in hpo("list", "--json").json] == ["other", "small"]
+
+
+def test_a_database_that_cannot_be_reached_says_so_at_once_and_keeps_its_password(hpo: CommandLine) -> None:
+    began = time.monotonic()
+    ended = hpo.run("--storage", "postgresql://me:s3cret@127.0.0.1:1/trials", code=2)
+    assert time.monotonic() - began < 30  # it is refused, not waited for
+    assert ended.err.startswith("hpo: storage: cannot reach postgresql://me:***@127.0.0.1:1/trials: ")
+    assert "s3cret" not in ended.out + ended.err
+    assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("storage", "said"),
+    [
+        ("mysql://me:s3cret@host/x", "storage: must be the path of a journal file, sqlite:///PATH or postgresql://"),
+        ("sqlite://", "storage: must be the path of a journal file, sqlite:///PATH or postgresql://"),
+        (
+            "no/such/folder/x.journal",
+            "storage: cannot make no/such/folder/x.journal: there is no folder no/such/folder",
+        ),
+        (
+            "sqlite:///no/such/folder/x.db",
+            "storage: cannot make no/such/folder/x.db: there is no folder no/such/folder",
+        ),
+        ("folder", "storage: folder is not a file"),
+        ("text", "storage: text is not an Optuna journal file"),
+        ("sqlite:///text", "storage: text is not a SQLite database"),
+        ("database.db", "storage: database.db is not an Optuna journal file"),
+        ("sqlite:///hpo.journal", "storage: hpo.journal is not a SQLite database"),
+        ("/proc/x.journal", "storage: "),
+        ("sqlite:////proc/x.db", "storage: "),
+    ],
+)
+def test_a_storage_that_cannot_be_used_says_why(hpo: CommandLine, storage: str, said: str) -> None:
+    (hpo.folder / "folder").mkdir()
+    (hpo.folder / "text").write_text("Dear diary\n")
+    hpo.run("--storage", "sqlite:///database.db", "--set", "budget.trials=1")
+    hpo.run("--set", "budget.trials=1")
+    ended = hpo.run("--storage", storage, "--set", "budget.trials=2", code=2)
+    assert ended.err.startswith(f"hpo: {said}")
+    assert ended.err.count("\n") == 1
+    assert "s3cret" not in ended.err
+    assert (hpo.folder / "text").read_text() == "Dear diary\n"
+    assert hpo.calls == 2
+
+
+def test_a_json_file_that_is_no_journal_is_not_touched(hpo: CommandLine) -> None:
+    foreign = hpo.folder / "settings.json"
+    foreign.write_text('{"theme": "dark"}\n')
+    ended = hpo.run("--storage", "settings.json", code=2)
+    assert ended.err.startswith("hpo: storage: settings.json ")
+    assert foreign.read_text() == '{"theme": "dark"}\n'
+
+
+# Options -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", ["-1", "1.5", "many", "", "²"])
+def test_workers_are_a_whole_number_or_auto(hpo: CommandLine, workers: str) -> None:
+    ended = hpo("run", "s.toml", f"--workers={workers}", code=2)
+    assert ended.err == f"hpo: --workers: must be a whole number or auto, got {workers!r}\n"
+
+
+def test_a_study_file_that_is_not_there_is_named(hpo: CommandLine) -> None:
+    assert hpo("run", "none.toml", *QUICK, code=2).err == "hpo: none.toml: cannot be read: No such file or directory\n"
+
+
+def test_the_study_file_may_stand_elsewhere(hpo: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "s.toml").rename(tmp_path / "studies" / "s.toml")
+    hpo("run", "studies/s.toml", *QUICK)
+    assert (tmp_path / "hpo.journal").exists()
