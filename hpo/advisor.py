@@ -88,4 +88,5 @@ class Advisor:
 
     def tell(self, number: int, state: str, value: float | None) -> FrozenTrial:
         """Ends a trial; returns it as the ledger is to keep it. A pruned trial's value is its last report."""
-        return self._study.tell(number, value if state == COMPLETE else None, state=_STATES[state])
+        with _quietly():
+            return self._study.tell(number, value if state == COMPLETE else None, state=_STATES[state])

@@ -128,11 +128,13 @@ def _cmaes(seed: int, space: Space, options: Mapping[str, Any]) -> BaseSampler:
     from hpo.samplers.random import RandomSampler
     from hpo.samplers.stateless import StatelessSampler
 
+    # An evolution strategy has one number of dimensions for life: a parameter that comes and goes would end it.
     return StatelessSampler(
         seed,
         lambda own: CmaEsSampler(
             seed=own, independent_sampler=RandomSampler(seed), warn_independent_sampling=False, **options
         ),
+        without=[parameter.name for parameter in space.parameters if parameter.when],
     )
 
 

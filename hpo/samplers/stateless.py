@@ -7,28 +7,36 @@ from the study's seed and the trial's number; all else it needs to know it reads
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container
 from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 
 class StatelessSampler(BaseSampler):
-    """Asks a new sampler for every trial.
+    """Asks a new sampler for every trial, and tells it nothing: for samplers that learn from the study alone.
 
     Args:
         seed: The study's seed.
         make: Makes a sampler from a seed.
         keeps_space: Whether one sampler may say which parameters are drawn together, for all: the answer needs no
             random numbers, and a sampler that is kept only has to look at what is new.
+        without: Parameters that are always drawn one by one.
     """
 
-    def __init__(self, seed: int, make: Callable[[int], BaseSampler], *, keeps_space: bool = True) -> None:
-        self._seed, self._make = seed, make
+    def __init__(
+        self,
+        seed: int,
+        make: Callable[[int], BaseSampler],
+        *,
+        keeps_space: bool = True,
+        without: Container[str] = (),
+    ) -> None:
+        self._seed, self._make, self._without = seed, make, without
         self._now = make(seed)
         self._kept = self._now if keeps_space else None
 
@@ -37,7 +45,8 @@ class StatelessSampler(BaseSampler):
         self._now.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return (self._kept or self._now).infer_relative_search_space(study, trial)
+        space = (self._kept or self._now).infer_relative_search_space(study, trial)
+        return {name: distribution for name, distribution in space.items() if name not in self._without}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -48,9 +57,6 @@ class StatelessSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         return self._now.sample_independent(study, trial, param_name, param_distribution)
-
-    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        self._make(self._seed_of(trial)).after_trial(study, trial, state, values)
 
     def _seed_of(self, trial: FrozenTrial) -> int:
         # A spawn key, so that this is not the seed that the objective gets.
