@@ -1,0 +1,93 @@
+"""A search's progress: lines where there is no terminal, a live bar where there is one."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from command_line import QUICK, CommandLine
+from small_study import small_study
+
+from hpo.cli.progress import Progress
+from hpo.trial import COMPLETE, FAILED, PRUNED, RUNNING, Trial
+
+
+def ended(number: int, value: float | None, state: str = COMPLETE) -> Trial:
+    return Trial(number, {}, 0, state=state, value=value)
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    out, err = capsys.readouterr()
+    assert out == ""
+    return err.splitlines()
+
+
+def test_the_first_and_the_last_finished_trial_have_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(small_study(budget={"trials": 3}), [])
+    for number in range(3):
+        trial = Trial(number, {}, 0)
+        progress.update(trial)
+        trial.state, trial.value = COMPLETE, number / 10
+        progress.update(trial)
+    progress.close()
+    first, last = said(capsys)
+    assert first.startswith("small: 1/3 trials, best 0 (trial 0), 1 complete, ")
+    assert last.startswith("small: 3/3 trials, best 0.2 (trial 2), 3 complete, ")
+    assert " left" in first
+    assert " left" not in last
+
+
+@pytest.mark.parametrize(("direction", "best"), [("maximize", "best 3 (trial 1)"), ("minimize", "best 1 (trial 0)")])
+def test_the_best_so_far_is_the_best_of_all_runs(direction: str, best: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = [ended(0, 1.0), ended(1, 3.0), ended(2, None, FAILED)]
+    progress = Progress(small_study(direction=direction, budget={"trials": 4}), before)
+    progress.update(ended(3, 2.0))
+    (line,) = said(capsys)
+    assert line.startswith(f"small: 4/4 trials, {best}, 3 complete, 1 failed, ")
+
+
+def test_states_are_counted_once(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(small_study(budget={"trials": 2}), [ended(0, None, RUNNING)])
+    trial = Trial(0, {}, 0)
+    for _ in range(3):
+        progress.update(trial)
+    progress.update(ended(1, 0.5, PRUNED))
+    trial.state = FAILED
+    progress.update(trial)
+    assert "small: 2/2 trials, 1 pruned, 1 failed, " in said(capsys)[-1]
+
+
+def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(small_study(budget={"trials": 1}), [], quiet=True)
+    progress.update(ended(0, 1.0))
+    progress.close()
+    assert said(capsys) == []
+
+
+def test_a_terminal_gets_a_bar_and_standard_output_stays_clean(hpo: CommandLine) -> None:
+    terminal, end = pty.openpty()
+    words: list[Any] = [sys.executable, "-m", "hpo", "run", "s.toml", *QUICK, "--json"]
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "150"}
+    process = subprocess.Popen(words, cwd=hpo.folder, env=environment, stdout=subprocess.PIPE, stderr=end, text=True)
+    os.close(end)
+    shown = b""
+    try:
+        while part := os.read(terminal, 65536):
+            shown += part
+    except OSError:  # the other end is closed
+        pass
+    finally:
+        out, _ = process.communicate(timeout=60)
+        os.close(terminal)
+    assert process.returncode == 0
+    assert "\x1b" not in out
+    assert out.startswith("{")
+    text = shown.decode()
+    assert "\x1b[" in text
+    assert "5/5" in text
+    assert "5 complete" in text
+    assert "Traceback" not in text
