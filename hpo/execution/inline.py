@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 
-from hpo.execution import Ended, Event, Job, Task
+from hpo.execution import LOST, STOPPED, Ended, Event, Job, Task
 from hpo.execution.worker import Worker
 
 
@@ -19,6 +20,7 @@ class InlineExecutor:
         self._worker = Worker(job)
         self._task: Task | None = None
         self._steps: Generator[Event, None, None] | None = None
+        self._reason: str | None = None
 
     @property
     def free(self) -> int:
@@ -27,7 +29,7 @@ class InlineExecutor:
     def submit(self, task: Task) -> None:
         if self._steps is not None:
             raise RuntimeError("the only worker is busy")
-        self._task, self._steps = task, self._worker.steps(task)
+        self._task, self._steps, self._reason = task, self._worker.steps(task), None
 
     def poll(self, timeout: float) -> list[Event]:
         if self._steps is None:
@@ -35,6 +37,8 @@ class InlineExecutor:
         event = next(self._steps)
         if isinstance(event, Ended):
             self._steps = None
+            if event.how == STOPPED and self._reason is not None:
+                event = replace(event, how=LOST, error=self._reason)
         return [event]
 
     def stop(self, number: int) -> None:
@@ -43,7 +47,9 @@ class InlineExecutor:
 
     def kill(self, number: int, reason: str) -> None:
         # Nothing can end a trial that shares the driver's process; closing its generator is the nearest thing.
-        self.stop(number)
+        if self._task is not None and self._task.number == number:
+            self._reason = self._reason or reason
+            self.stop(number)
 
     def close(self) -> None:
         if self._steps is not None:

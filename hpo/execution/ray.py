@@ -8,6 +8,7 @@ concurrency group of its own. An actor that dies takes its attempt with it and n
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ os.environ.setdefault("RAY_enable_metrics_collection", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 # Ray's advice on a dead worker; the search says itself what became of its trial.
-os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed|The node with node id|Raylet is terminated")
+os.environ.setdefault(
+    "RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed|The node with node id|Raylet is terminated"
+)
 
 import ray
 from ray.exceptions import RayError
@@ -181,6 +184,8 @@ class RayExecutor:
                 slot.name = event.worker
             elif isinstance(event, Ended):
                 slot.task = slot.stream = None
+                if slot.reason is not None:  # killed a moment too late: its end was on the way
+                    self._replace(slot)
         return events
 
     def _hear_start(self, slot: _Slot) -> None:
@@ -238,5 +243,8 @@ def _say(error: BaseException, worker: str) -> str:
         return f"worker {worker} ended its stream without an end"
     name = type(error).__name__
     cause = getattr(error, "cause", None)
-    text = " ".join(str(cause or error).split())
+    text = str(cause or error)
+    if own := re.search(r"\bhpo\.errors\.\w+: (.*)", text, re.DOTALL):
+        return " ".join(own[1].split())
+    text = " ".join(text.split())
     return f"worker {worker} was lost ({name}): {text if len(text) <= 500 else '...' + text[-500:]}"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Generator, Iterator
+from queue import SimpleQueue
 
 from hpo.errors import InputError
 from hpo.execution import FINISHED, RAISED, STOPPED, Ended, Event, Job, Reported, Started, Task
@@ -55,16 +57,33 @@ class Worker:
         yield Ended(*key, how, time.time(), error)
 
     def run(self, task: Task) -> Iterator[list[Event]]:
-        """:meth:`steps`, with the reports of :data:`BATCH` seconds sent together."""
-        gathered: list[Event] = []
-        sent = 0.0
-        for event in self.steps(task):
-            gathered.append(event)
-            if isinstance(event, Ended) or time.monotonic() - sent >= BATCH:
-                if not isinstance(event, Started):
-                    sent = time.monotonic()
-                yield merge(gathered)
-                gathered = []
+        """:meth:`steps`, with the reports of :data:`BATCH` seconds sent together.
+
+        The attempt runs in a thread of its own, so that no report waits for the one after it.
+        """
+        events: SimpleQueue[Event] = SimpleQueue()
+        ended = threading.Event()
+        threading.Thread(
+            target=self._pump, args=(task, events, ended), name=f"trial {task.number}", daemon=True
+        ).start()
+        last: Event | None = None
+        while not isinstance(last, Ended):
+            gathered = [events.get()]
+            while not events.empty():
+                gathered.append(events.get())
+            yield merge(gathered)
+            last = gathered[-1]
+            if isinstance(last, Reported):
+                ended.wait(BATCH)
+
+    def _pump(self, task: Task, events: SimpleQueue[Event], ended: threading.Event) -> None:
+        try:
+            for event in self.steps(task):
+                events.put(event)
+        except BaseException as raised:  # a KeyboardInterrupt that is nobody's, say; the stream must end all the same
+            events.put(Ended(task.number, task.attempt, RAISED, time.time(), _traceback(raised)))
+        finally:
+            ended.set()
 
 
 def merge(events: list[Event]) -> list[Event]:
