@@ -18,6 +18,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from hpo.advisor import Advisor
+from hpo.budget import Meter
 from hpo.errors import HpoError, InputError
 from hpo.execution import FINISHED, LOST, RAISED, Ended, Event, Executor, Reported, Started, Task
 from hpo.ledger.ledger import Ledger
@@ -63,7 +64,7 @@ class Search:
         self._waiting = deque(self._again(trial) for trial in self.trials if not trial.finished)
         self._running: dict[int, Trial] = {}
         self._stopping: set[int] = set()
-        self._finished = sum(trial.finished for trial in self.trials)
+        self._meter = Meter(study.budget, study.direction, self.trials)
 
     def run(self, executor: Executor, watchers: Sequence[Watcher] = ()) -> None:
         """Searches until the budget is spent, or until an interrupt and the end of what runs.
@@ -87,7 +88,12 @@ class Search:
     @property
     def done(self) -> bool:
         """Whether the budget is spent and nothing is left to run."""
-        return not self._waiting and not self._running and len(self.trials) >= self._study.budget.trials
+        return not self._waiting and not self._running and self.spent is not None
+
+    @property
+    def spent(self) -> str | None:
+        """Which limit of the budget is reached; None while there is budget left."""
+        return self._meter.spent(time.time(), self._running.values())
 
     def interrupt(self, *, stop: bool = False) -> None:
         """Starts no more trials; :meth:`run` returns when those that run have ended.
@@ -105,8 +111,9 @@ class Search:
     def _next(self) -> Trial | None:
         if self.interrupted:
             return None
-        for _ in range(min(self._wanted(), self._study.budget.trials - len(self.trials))):
-            self._ask()
+        if self.spent is None:
+            for _ in range(min(self._wanted(), self._study.budget.most - len(self.trials))):
+                self._ask()
         return self._waiting.popleft() if self._waiting else None
 
     def _wanted(self) -> int:
@@ -217,14 +224,14 @@ class Search:
         trial.state, trial.value, trial.error = state, value, error
         frozen: FrozenTrial = self._advisor.tell(trial.number, state, value)
         self._ledger.finish(frozen, trial)
-        self._finished += 1
+        self._meter.add(trial)
         self._running.pop(trial.number, None)
         self._stopping.discard(trial.number)
         if (folder := self._checkpoint(trial)) and folder.exists():
             shutil.rmtree(folder)
 
     def _give_up_if_hopeless(self) -> None:
-        if self._finished != HOPELESS:
+        if self._meter.finished != HOPELESS:
             return
         finished = [trial for trial in self.trials if trial.finished]
         if all(trial.state == FAILED for trial in finished):

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hpo import samplers
+from hpo.budget import Budget, read_budget
 from hpo.errors import InputError
 from hpo.fields import (
     Field,
@@ -40,17 +41,6 @@ class Named:
 
     name: str
     options: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Budget:
-    """When a search ends.
-
-    Attributes:
-        trials: Finished trials (complete, pruned or failed), over all runs of the study.
-    """
-
-    trials: int
 
 
 @dataclass(frozen=True)
@@ -151,7 +141,6 @@ _STUDY = {
 }
 # What NumPy's older generators, Optuna's among them, take for a seed.
 _SAMPLER = {"seed": Field(integer(0, 2**32 - 1), 0), "batch": Field(integer(1), None)}
-_BUDGET = {"trials": Field(integer(1))}
 _TRIAL = {"retries": Field(integer(0), 2), "timeout": Field(duration, None)}
 _WORKERS = {
     "cpus": Field(number(0, above=True), 1.0),
@@ -208,7 +197,7 @@ def parse(raw: Mapping[str, Any], *, file: str, source: str = "") -> Study:
     _obey(place / "pruner", lambda: PRUNERS[pruner.name].check(pruner.options))
     enqueue = read_points(place / "enqueue", top["enqueue"], space)
     sections = {
-        "budget": read_table(place / "budget", top["budget"], _BUDGET),
+        "budget": read_budget(place / "budget", top["budget"]),
         "trial": read_table(place / "trial", top["trial"], _TRIAL),
         "workers": read_table(place / "workers", top["workers"], _WORKERS),
     }
@@ -263,7 +252,7 @@ def _read_sampler(place: Place, raw: Mapping[str, Any], space: Space) -> tuple[d
 def _within_reach(budget: Budget, sampler: Named, space: Space, enqueued: int) -> Budget:
     """A sampler that can give only so many trials, a grid, ends the search earlier."""
     size = samplers.size(sampler.name, space, sampler.options)
-    return budget if size is None else replace(budget, trials=min(budget.trials, size + enqueued))
+    return budget if size is None else replace(budget, trials=min(budget.most, size + enqueued))
 
 
 def _obey(place: Place, check: Callable[[], None]) -> None:

@@ -58,7 +58,7 @@ class Progress:
         elif not self._quiet and trial.finished and (now - self._said > LINE or self._left == 0):
             self._said = now
             sys.stderr.write(
-                f"{self._study.name}: {self._finished}/{self._study.budget.trials} trials, {self._text()}\n"
+                f"{self._study.name}: {self._finished}/{self._study.budget.trials or '-'} trials, {self._text()}\n"
             )
 
     def _count(self, trial: Trial) -> None:
@@ -79,7 +79,8 @@ class Progress:
 
     @property
     def _left(self) -> int:
-        return max(0, self._study.budget.trials - self._finished)
+        """How many trials are left; -1 where the budget does not count them."""
+        return -1 if self._study.budget.trials is None else max(0, self._study.budget.trials - self._finished)
 
     def _text(self) -> str:
         parts = []
@@ -90,7 +91,7 @@ class Progress:
         if done:
             rate = done / (time.monotonic() - self._began)
             parts.append(f"{rate:.1f} trials/s" if rate >= 1 else f"{seconds(1 / rate)} per trial")
-            if self._left:
+            if self._left > 0:
                 parts.append(f"{seconds(self._left / rate)} left")
         return ", ".join(parts)
 

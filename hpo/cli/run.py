@@ -168,11 +168,11 @@ def _remark(study: Study, workers: int | None) -> None:
     """What is allowed, but may not be what was meant."""
     from hpo import samplers
 
-    wanted = study.resolved["budget"]["trials"]
+    wanted = study.resolved["budget"].get("trials", sys.maxsize)
     size = samplers.size(study.sampler.name, study.space, study.sampler.options)
-    if size is not None and study.budget.trials < wanted:
+    if size is not None and study.budget.most < wanted:
         sys.stderr.write(f"hpo: the grid has {size} points, the search ends after them\n")
-    elif size is not None and study.budget.trials < size + len(study.enqueue):
+    elif size is not None and study.budget.most < size + len(study.enqueue):
         sys.stderr.write(f"hpo: the grid has {size} points, the budget ends after {wanted} trials\n")
     if study.batch and workers and workers > study.batch:
         sys.stderr.write(f"hpo: batch = {study.batch} keeps {workers - study.batch} of {workers} workers idle\n")
@@ -214,7 +214,7 @@ def _executor(stack: ExitStack, study: Study, workers: int | None, address: str 
     ray.start(address, workers or max(1, int(cores / study.workers.cpus)), study.workers, verbose=verbose)
     stack.callback(ray.shutdown)
     executor = ray.RayExecutor(
-        job, workers, study.workers, most=min(study.budget.trials, study.batch or study.budget.trials)
+        job, workers, study.workers, most=min(study.budget.most, study.batch or study.budget.most)
     )
     stack.callback(executor.close)
     return executor

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,7 +34,7 @@ def list_studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) ->
         [
             head["name"],
             head["state"],
-            f"{sum(head['trials'].values()) - head['trials']['running']}/{head['budget']['trials']}",
+            f"{sum(head['trials'].values()) - head['trials']['running']}/{head['budget'].get('trials', '-')}",
             f"{head['metric']} {number(head['best'][0]['value'])}" if head["best"] else "-",
         ]
         for head in heads
@@ -61,7 +62,7 @@ def show(
     total = counts(book.trials)
     state = f"{book.state} by {book.holder}" if book.holder else book.state
     sys.stdout.write(
-        f"{name}: {state}, {len(book.trials) - total['running']} of {book.study.budget.trials} trials "
+        f"{name}: {state}, {len(book.trials) - total['running']} of {_limits(book.study.resolved['budget'])} "
         f"({', '.join(f'{count} {key}' for key, count in total.items())})\n"
         f"{book.study.direction} {book.study.metric} of {book.study.resolved['objective']}, "
         f"sampler {book.study.sampler.name}, pruner {book.study.pruner.name}, seed {book.study.seed}\n\n"
@@ -137,6 +138,12 @@ def _is_absent(tracking: str) -> bool:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
+
+
+def _limits(budget: Mapping[str, Any]) -> str:
+    """A budget in words, the number of trials first."""
+    words = [f"{budget['trials']} trials"] if "trials" in budget else []
+    return ", ".join([*words, *(f"{key} {value:g}" for key, value in budget.items() if key != "trials")])
 
 
 def _open(storage: str) -> Address:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from hpo.budget import Meter
 from hpo.errors import InputError
 from hpo.fields import suggest
 from hpo.ledger import lock, storage
@@ -13,7 +15,7 @@ from hpo.ledger.address import Address
 from hpo.ledger.ledger import STUDY_ATTR
 from hpo.ledger.record import to_trial
 from hpo.study import Study, parse
-from hpo.trial import RUNNING, Trial, best_first, counts
+from hpo.trial import Trial, best_first, counts
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class Book:
         """``"running"``, ``"complete"`` (the budget is spent) or ``"stopped"`` (it can go on)."""
         if self.holder:
             return "running"
-        finished = sum(trial.state != RUNNING for trial in self.trials)
-        return "complete" if finished >= self.study.budget.trials else "stopped"
+        spent = Meter(self.study.budget, self.study.direction, self.trials).spent(time.time())
+        return "complete" if spent else "stopped"
 
     def head(self, top: int = 5) -> dict[str, Any]:
         """The study as ``hpo show --json`` prints it, with the ``top`` best trials."""

@@ -166,7 +166,7 @@ def test_identity_is_what_makes_trials_comparable() -> None:
         ({"objective": ...}, 'objective: is missing: must be "package.module:name", or a command as a list of words'),
         ({"space": ...}, "space: is missing: must be a table"),
         ({"budget": ...}, "budget: is missing: must be a table"),
-        ({"budget": {}}, "budget.trials: is missing: must be a whole number"),
+        ({"budget": {}}, "budget: must set trials, time or worker_time"),
         ({"budget": {"trials": 0}}, "budget.trials: must be at least 1, got 0"),
         ({"budget": {"trials": 1.5}}, "budget.trials: must be a whole number, got 1.5"),
         ({"budget": {"trial": 3}}, "budget.trial: unknown key; did you mean 'trials'?"),
