@@ -63,8 +63,8 @@ class Dense(Layer):
 
     def initialize(self, std: float, rng: np.random.Generator) -> None:
         """Draws the weights from a normal distribution around 0; the biases become 0."""
-        # drawn in double precision, so that one seed means the same network in both data types
-        self.W[...] = rng.standard_normal(self.W.shape) * std
+        rng.standard_normal(dtype=self.W.dtype, out=self.W)
+        self.W *= std
         self.b[...] = 0.0
 
     def forward(self, x: Floats) -> Floats:

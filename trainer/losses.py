@@ -4,42 +4,45 @@ from typing import Any
 
 import numpy as np
 
-from trainer.arrays import Floats, Labels, Rows
+from trainer.arrays import Floats, Labels
 
 
 class SoftmaxCrossEntropy:
     """Mean of -log softmax(scores)[label] over a batch.
 
     Computed as log-sum-exp of the scores less the score of the label, which neither overflows nor needs a
-    small constant inside the logarithm.
+    small constant inside the logarithm. The arrays are kept transposed, one row per class: NumPy's sums over a
+    few long rows are several times faster than those over many short ones.
     """
 
     def __init__(self, classes: int, dtype: "np.dtype[Any]") -> None:
-        self._probabilities = Rows(classes, dtype)
-        self._classes = classes
-        self._starts = np.empty(0, np.int64)
+        self._classes, self._dtype = classes, dtype
+        self._size(0)
 
-    def _places(self, t: Labels) -> Labels:
-        """Where the labels' elements lie in a flattened (n, classes) array."""
-        if len(self._starts) < len(t):
-            self._starts = np.arange(len(t)) * self._classes
-        return self._starts[: len(t)] + t
+    def _size(self, n: int) -> None:
+        self._n = n
+        self._rows: Floats = np.empty((self._classes, n), self._dtype)
+        self._flat = self._rows.reshape(-1)
+        self._top: Floats = np.empty(n, self._dtype)
+        self._total: Floats = np.empty(n, self._dtype)
+        self._columns = np.arange(n)
 
     def forward(self, scores: Floats, t: Labels) -> float:
         """The loss of `scores` (n, classes) for the labels `t` (n,)."""
-        n = len(scores)
-        p = self._probabilities(n)
-        np.subtract(scores, scores.max(axis=1, keepdims=True), out=p)
-        self._t = self._places(t)
-        chosen = p.take(self._t)
-        np.exp(p, out=p)
-        total = p.sum(axis=1, keepdims=True)
-        p /= total
-        return float((np.log(total).sum() - chosen.sum()) / n)
+        if len(scores) != self._n:
+            self._size(len(scores))
+        rows, total = self._rows, self._total
+        np.copyto(rows, scores.T)
+        rows -= np.maximum.reduce(rows, axis=0, out=self._top)
+        self._places = t * self._n + self._columns
+        chosen = self._flat.take(self._places)
+        np.exp(rows, out=rows)
+        np.add.reduce(rows, axis=0, out=total)
+        return float(np.add.reduce(np.log(total, out=self._top)) - np.add.reduce(chosen)) / self._n
 
     def backward(self) -> Floats:
         """Gradient of the latest loss by the scores: (softmax - one-hot) / n, shape (n, classes)."""
-        p = self._probabilities(len(self._t))
-        p.reshape(-1)[self._t] -= 1.0
-        p /= len(self._t)
-        return p
+        self._total *= self._n
+        self._rows /= self._total
+        self._flat[self._places] -= 1.0 / self._n
+        return self._rows.T

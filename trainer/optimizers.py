@@ -13,7 +13,7 @@ import numpy as np
 
 from trainer.arrays import Floats
 
-BLOCK: Final = 16_384
+BLOCK: Final = 32_768
 """Elements per block; a few float32 arrays of it fit the second-level cache."""
 
 
@@ -106,8 +106,6 @@ class Optimizer:
 
 class SGD(Optimizer):
     """Stochastic gradient descent (eq. 6.1)."""
-
-    decoupled = True  # for plain SGD both kinds of decay are the same, and this one takes a pass less
 
     def __init__(self, lr: float = 0.01) -> None:
         super().__init__(lr)

@@ -124,11 +124,6 @@ def test_all_parameters_lie_in_one_vector_weights_first():
     assert (first.W == 7.0).all()
 
 
-def test_one_seed_gives_the_same_network_in_both_data_types():
-    single, double = network(dtype="float32"), network(dtype="float64")
-    np.testing.assert_array_equal(single.params, double.params.astype(np.float32))
-
-
 def test_predictions_do_not_depend_on_how_evaluation_is_cut():
     net = network(dtype="float32")
     x, t = examples(EVALUATION_ROWS + 30)
