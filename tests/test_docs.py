@@ -67,12 +67,22 @@ def test_every_table_in_the_pages_is_a_valid_part_of_a_study(page: str) -> None:
 
 
 def test_every_key_of_a_study_is_documented() -> None:
-    from hpo import study
+    from hpo import budget, study
 
     text = (DOCS / "study-file.md").read_text()
-    for fields in (study._STUDY, study._SAMPLER, study._BUDGET, study._TRIAL, study._WORKERS):
+    for fields in (study._STUDY, study._SAMPLER, budget.BUDGET, study._TRIAL, study._WORKERS):
         for key in fields:
             assert f"`{key}`" in text or f"[{key}]" in text, key
+
+
+def test_every_sampler_and_pruner_is_documented_with_its_options() -> None:
+    from hpo.pruners import PRUNERS
+    from hpo.samplers import SAMPLERS
+
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]* \| ([^|]*)\|$", (DOCS / "study-file.md").read_text(), re.MULTILINE))
+    for kinds in (SAMPLERS, PRUNERS):
+        for name, kind in kinds.items():
+            assert set(re.findall(r"(?<![(])`(\w+)`", rows[name])) == set(kind.options), name
 
 
 def test_every_command_is_documented() -> None:
