@@ -8,6 +8,8 @@ import typer
 
 from hpo.cli.data import fetch
 from hpo.cli.doctor import doctor
+from hpo.cli.evaluate import evaluate
+from hpo.cli.report import report
 from hpo.cli.run import run
 from hpo.cli.studies import best, delete, list_studies, show
 from hpo.errors import HpoError
@@ -24,6 +26,8 @@ app.command()(run)
 app.command("list")(list_studies)
 app.command()(show)
 app.command()(best)
+app.command()(evaluate)
+app.command()(report)
 app.command()(fetch)
 app.command()(doctor)
 app.command()(delete)

@@ -1,23 +1,23 @@
 """What a study's trials say about its parameters, and how sure that is.
 
-Only the order of the trials counts. Pruned trials stand below the complete ones, as in Optuna's TPE: those that lasted
-longer first, then by value. Failed and running trials, and those without a finite value, are left out.
+Only the order of the trials counts. Pruned trials stand below the complete ones, those that lasted longer first, as the
+narrowing sampler and Optuna's TPE see them. Failed and running trials are left out.
 """
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hpo.report.precision import Precision, precision
-from hpo.report.ranks import effect_p_values, groups, holm, ranks, spearman, spearman_interval
-from hpo.report.scale import label, place, position
-from hpo.space import Choice, Float, Int, Parameter
+from hpo.report.scale import covering, label, position, signed
+from hpo.samplers.ranks import Floats, dependence, interval, rank, spearman
+from hpo.samplers.rounds import order
+from hpo.space import Choice, Parameter, Space
 from hpo.study import Study
 from hpo.trial import COMPLETE, PRUNED, Trial
 
@@ -45,15 +45,14 @@ class ParameterInsight:
         trials: How many scored trials have it.
         correlation: Spearman's rank correlation of value and metric; None for choices, or where one is constant.
         interval: Its 95% interval.
-        p_value: How often luck alone would look like this, for the stronger of two permutation tests (a trend; any
-            shape), corrected for the two and for the number of parameters; None with too few trials.
+        p_value: How often luck alone would look like this: a permutation test that sees rising, falling and peaked
+            effects and differences between choices, corrected for the number of parameters. None with too few trials.
         best_count: How many of the trials count as the best here: a tenth, at least five.
         best_values: Where they lie: lowest and highest value, or the choices, most frequent first. None with too few
             trials.
         at_end: ``"low"`` or ``"high"`` where an effect is shown and half of the best trials crowd at that end of the
             range.
-        trend: Whether the effect goes one way.
-        upward: Which way: whether higher values rank better.
+        upward: Whether higher values rank better.
         importance: By PED-ANOVA; None with too few trials, for a single parameter, or where it was not asked for.
     """
 
@@ -65,7 +64,6 @@ class ParameterInsight:
     best_count: int = 0
     best_values: tuple[Any, ...] | None = None
     at_end: str | None = None
-    trend: bool = False
     upward: bool = False
     importance: Importance | None = None
 
@@ -81,7 +79,7 @@ class ParameterInsight:
             return "too few trials to say"
         if not self.effect:
             return "no effect shown"
-        if self.trend and self.correlation is not None:
+        if self.interval is not None and self.interval[0] * self.interval[1] > 0:  # both ends on one side of 0
             return f"{'higher' if self.upward else 'lower'} tends to be better"
         return "matters, but not in one direction" if self.correlation is not None else "matters"
 
@@ -91,7 +89,7 @@ class ParameterInsight:
         parts = []
         if self.correlation is not None and self.interval is not None and self.effect is not None:
             low, high = self.interval
-            parts.append(f"rank correlation {self.correlation:+.2f}, 95% interval {low:+.2f} to {high:+.2f}")
+            parts.append(f"rank correlation {signed(self.correlation)}, 95% interval {signed(low)} to {signed(high)}")
         elif self.p_value is not None:
             parts.append(f"p = {self.p_value:.2g}")
         return ", ".join(parts)
@@ -165,13 +163,13 @@ def study_insight(study: Study, trials: Sequence[Trial], *, resamples: int = 40)
         resamples: How many bootstrap samples the intervals of the importances rest on. With 0 there are no importances,
             and neither Optuna's importance package nor scikit-learn is imported, which takes longer than all the rest.
     """
-    scored, merits = merit(study, trials)
-    sign = 1.0 if study.direction == "maximize" else -1.0
-    found = [_about(study, parameter, scored, merits, sign) for parameter in study.space.parameters]
+    scored, goodness = ranking(study, trials)
+    space = covering(study.space, trials)
+    found = [_about(study, parameter, scored, goodness) for parameter in space.parameters]
     judged = [index for index, insight in enumerate(found) if insight.p_value is not None]
     for index, corrected in zip(judged, holm([found[i].p_value or 0.0 for i in judged]), strict=True):
         found[index] = replace(found[index], p_value=corrected)
-    shares = _importances(study, scored, merits, resamples) if resamples else {}
+    shares = _importances(study.seed, space, scored, goodness, resamples) if resamples else {}
     return Insight(
         tuple(_finish(insight, shares.get(insight.name)) for insight in found),
         precision(study, trials),
@@ -179,48 +177,55 @@ def study_insight(study: Study, trials: Sequence[Trial], *, resamples: int = 40)
     )
 
 
-def merit(study: Study, trials: Sequence[Trial]) -> tuple[list[Trial], NDArray[np.float64]]:
-    """The trials that have a score, and their ranks, higher is better; equal scores share their mean rank."""
-    sign = 1.0 if study.direction == "maximize" else -1.0
-    scored = [t for t in trials if t.state in (COMPLETE, PRUNED) and t.value is not None and math.isfinite(t.value)]
-    lasted = {t.number: math.inf if t.state == COMPLETE else len(t.reports) for t in scored}
-    keys = [(lasted[t.number], sign * (t.value or 0.0)) for t in scored]
-    order = {key: index for index, key in enumerate(sorted(set(keys)))}
-    return scored, ranks(np.array([order[key] for key in keys], dtype=np.float64))
+def ranking(study: Study, trials: Sequence[Trial]) -> tuple[list[Trial], Floats]:
+    """The trials that can be compared, and their ranks, higher is better; equal ones share their mean rank."""
+    scored = [t for t in trials if t.state in (COMPLETE, PRUNED)]
+    return scored, -rank([order(t.state, t.value, len(t.reports), study.direction) for t in scored])
 
 
-def _about(
-    study: Study, parameter: Parameter, scored: list[Trial], merits: NDArray[np.float64], sign: float
-) -> ParameterInsight:
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for how many there are (Holm, Scandinavian Journal of Statistics 6, 1979); order kept."""
+    corrected = [1.0] * len(p_values)
+    largest = 0.0
+    for place, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
+        corrected[index] = largest
+    return corrected
+
+
+def _about(study: Study, parameter: Parameter, scored: Sequence[Trial], goodness: Floats) -> ParameterInsight:
     having = [index for index, trial in enumerate(scored) if parameter.name in trial.params]
+    if len(having) < FEWEST:
+        return ParameterInsight(parameter.name, len(having))
     values = [scored[index].params[parameter.name] for index in having]
-    if len(values) < FEWEST:
-        return ParameterInsight(parameter.name, len(values))
-    merits = merits[having]
-    best = np.argsort(-merits, kind="stable")[: max(BEST_LEAST, round(len(values) * BEST_SHARE))]
+    goodness = goodness[having]
+    best = np.argsort(-goodness, kind="stable")[: max(BEST_LEAST, round(len(values) * BEST_SHARE))]
+    top = [values[index] for index in best]
     if isinstance(parameter, Choice):
-        kinds = np.array([place(parameter, value) for value in values])
-        _, shape = effect_p_values(None, np.unique(kinds, return_inverse=True)[1], merits, study.seed)
-        counted = np.bincount(kinds[best], minlength=len(parameter.choices))
-        frequent = [parameter.choices[i] for i in np.argsort(-counted, kind="stable") if counted[i]]
+        labels = [parameter.encode(value) for value in values]
+        one_hot = np.array([[label == choice for choice in parameter.labels] for label in labels], dtype=np.float64)
+        by_count = Counter(parameter.encode(value) for value in top).most_common()
         return ParameterInsight(
-            parameter.name, len(values), p_value=shape, best_count=len(best), best_values=tuple(frequent)
+            parameter.name,
+            len(values),
+            p_value=dependence(one_hot, goodness),
+            best_count=len(top),
+            best_values=tuple(parameter.decode(label) for label, _ in by_count),
         )
     at = np.array([position(parameter, value) for value in values])
-    rho = spearman(at, sign * merits)
-    trend, shape = effect_p_values(at, groups(at), merits, study.seed)
-    p_value = shape if trend is None else min(1.0, 2 * min(trend, shape))
+    middle = rank(at) - (len(at) - 1) / 2
+    sign = 1.0 if study.direction == "maximize" else -1.0
+    rho = sign * spearman(at, goodness) if np.ptp(at) > 0 and np.ptp(goodness) > 0 else None
     ends = {"low": (at[best] <= END).mean(), "high": (at[best] >= 1 - END).mean()}
     return ParameterInsight(
         parameter.name,
         len(values),
         correlation=rho,
-        interval=None if rho is None else spearman_interval(rho, len(values)),
-        p_value=p_value,
-        best_count=len(best),
-        best_values=(min(values[i] for i in best), max(values[i] for i in best)),
+        interval=None if rho is None else interval(rho, len(values)),
+        p_value=dependence(np.stack([middle, middle**2], axis=1), goodness),
+        best_count=len(top),
+        best_values=(min(top), max(top)),
         at_end=next((end for end, share in ends.items() if share >= 0.5), None),
-        trend=trend is not None and 2 * trend < LEVEL,
         upward=rho is not None and sign * rho > 0,
     )
 
@@ -231,35 +236,21 @@ def _finish(insight: ParameterInsight, importance: Importance | None) -> Paramet
 
 
 def _importances(
-    study: Study, scored: list[Trial], merits: NDArray[np.float64], resamples: int
+    seed: int, space: Space, scored: Sequence[Trial], goodness: Floats, resamples: int
 ) -> dict[str, Importance]:
-    parameters = study.space.parameters
-    if len(scored) < FEWEST or len(parameters) < 2 or len(np.unique(merits)) < 2:
+    if len(scored) < FEWEST or len(space.parameters) < 2 or not np.ptp(goodness):
         return {}
-    stored = [
-        {p.name: _encode(p, trial.params[p.name]) for p in parameters if p.name in trial.params} for trial in scored
-    ]
-    wide = {p.name: _covering(p, [point[p.name] for point in stored if p.name in point]) for p in parameters}
     from hpo.report.importance import importances
 
-    return importances(
-        stored,
-        merits,
-        {name: parameter.distribution() for name, parameter in wide.items()},
-        seed=study.seed,
-        resamples=resamples,
-    )
+    stored = [
+        {p.name: _encode(p, trial.params[p.name]) for p in space.parameters if p.name in trial.params}
+        for trial in scored
+    ]
+    return importances(stored, goodness, space.distributions(), seed=seed, resamples=resamples)
 
 
 def _encode(parameter: Parameter, value: Any) -> Any:
     return parameter.encode(value) if isinstance(parameter, Choice) else value
-
-
-def _covering(parameter: Parameter, values: list[Any]) -> Parameter:
-    """The parameter with a range that holds all values: a sampler may have widened it."""
-    if isinstance(parameter, Float | Int) and values:
-        return replace(parameter, low=min(parameter.low, *values), high=max(parameter.high, *values))
-    return parameter
 
 
 def _rounded(value: float | None) -> float | None:

@@ -15,8 +15,10 @@ from markupsafe import Markup
 
 from hpo.report.figures.style import THEME
 from hpo.report.insight import Insight, study_insight
-from hpo.report.scale import duration, label
+from hpo.report.narrowed import findings
+from hpo.report.scale import duration, label, signed
 from hpo.report.usage import usage
+from hpo.samplers.rounds import Finding
 from hpo.space import Choice, Float, Int, Parameter
 from hpo.study import Study
 from hpo.trial import FAILED, Trial, best_first, counts
@@ -39,7 +41,7 @@ CAPTIONS = {
     ),
     "best_so_far": ("Best so far", "In the order in which the trials ended."),
     "learning_curves": ("All learning curves", "Complete trials coloured by their value, pruned ones faded."),
-    "parallel": ("Parallel coordinates", "One line per complete trial, the best ones darkest and thickest."),
+    "parallel": ("Parallel coordinates", "One line per complete trial, the best ones strongest."),
     "timeline": ("Workers", "Who ran what when; on the right each worker's share of busy time."),
 }
 # Tracebacks on the page, the last ones.
@@ -79,6 +81,7 @@ def render(study: Study, trials: Sequence[Trial], drawings: Mapping[str, str]) -
             {"about": about, "range": describe(parameter), "importance": _importance(about.importance)}
             for about, parameter in zip(insight.parameters, study.space.parameters, strict=True)
         ],
+        rounds=[_finding(finding) for finding in findings(study, trials)],
         figures=[
             {"name": name, "title": title, "caption": caption, "svg": inline(drawings[name], title)}
             for name, (title, caption) in CAPTIONS.items()
@@ -135,11 +138,11 @@ def _when(trials: Sequence[Trial]) -> str:
 
 def _tiles(study: Study, trials: Sequence[Trial], ranked: Sequence[Trial], insight: Insight) -> list[dict[str, str]]:
     total = counts(list(trials))
-    error = f" ± {insight.precision.error:.2g}" if insight.precision else ""
+    error = f", standard error {insight.precision.error:.2g}" if insight.precision else ""
     best = {
         "label": f"best {study.metric}",
-        "value": f"{_number(ranked[0].value)}{error}" if ranked else "–",
-        "note": f"trial {ranked[0].number}" if ranked else "no trial is complete yet",
+        "value": _number(ranked[0].value) if ranked else "–",
+        "note": f"trial {ranked[0].number}{error}" if ranked else "no trial is complete yet",
     }
     states = ", ".join(f"{count} {state}" for state, count in total.items() if count)
     tiles = [best, {"label": "trials", "value": str(len(trials)), "note": states or "none yet"}]
@@ -167,7 +170,7 @@ def _row(trial: Trial, names: Sequence[str], tied: set[int]) -> dict[str, Any]:
         "value": _number(trial.value),
         "sort": _sortable(trial.value),
         "params": [
-            {"text": _cell(trial.params[name]), "sort": _sortable(trial.params[name])}
+            {"text": label(trial.params[name], 40), "sort": _sortable(trial.params[name])}
             if name in trial.params
             else {"text": "", "sort": ""}
             for name in names
@@ -176,6 +179,28 @@ def _row(trial: Trial, names: Sequence[str], tied: set[int]) -> dict[str, Any]:
         "time": "" if trial.seconds is None else duration(trial.seconds),
         "is_best": trial.number in tied,
     }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    about = [f"p = {finding.p:.2g}"]
+    if finding.correlation is not None and finding.interval is not None:
+        low, high = finding.interval
+        about.insert(0, f"rank correlation {signed(finding.correlation)}, 95% interval {signed(low)} to {signed(high)}")
+    remarks = [f"the best reach the {end} bound" for end in finding.at_bound] + ["widened"] * finding.widened
+    if not finding.effect:
+        remarks.append("no effect shown: not narrowed")
+    return {
+        "round": finding.round + 1,
+        "parameter": finding.parameter,
+        "old": _range(finding.old, finding.correlation is None),
+        "new": _range(finding.new, finding.correlation is None),
+        "evidence": ", ".join(about),
+        "remark": ", ".join(remarks),
+    }
+
+
+def _range(ends: Sequence[Any], choices: bool) -> str:
+    return (", " if choices else " to ").join(label(end, 24) for end in ends)
 
 
 def _failure(trial: Trial) -> dict[str, Any]:
@@ -207,10 +232,6 @@ def _importance(importance: Any) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
-
-
-def _cell(value: Any) -> str:
-    return label(value) if isinstance(value, float) else str(value)
 
 
 def _sortable(value: Any) -> str:

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
-from hpo.space import Choice, Float, Int, Parameter
+from hpo.space import Choice, Float, Int, Parameter, Space
+from hpo.trial import Trial
+
+
+def covering(space: Space, trials: Iterable[Trial]) -> Space:
+    """The space with ranges that hold the values of all trials: a sampler may have widened them."""
+    values: dict[str, list[Any]] = {}
+    for trial in trials:
+        for name, value in trial.params.items():
+            values.setdefault(name, []).append(value)
+    ranges = [p.name for p in space.parameters if p.name in values and not isinstance(p, Choice)]
+    return space.widened({name: (min(values[name]), max(values[name])) for name in ranges})
 
 
 def is_log(parameter: Parameter) -> bool:
@@ -37,10 +49,15 @@ def label(value: Any, width: int = 60) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
+def signed(value: float) -> str:
+    """Two digits and a sign, without a negative zero."""
+    return f"{round(value, 2) + 0.0:+.2f}"
+
+
 def duration(seconds: float) -> str:
     """A time for people."""
     if seconds < 60:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

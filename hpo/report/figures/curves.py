@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from hpo.report.figures.levels import Levels
 from hpo.report.figures.style import (
@@ -25,6 +26,7 @@ from hpo.report.figures.style import (
     fit_values,
     new_figure,
     plain,
+    scatter_values,
     styled,
 )
 from hpo.report.scale import label
@@ -110,7 +112,7 @@ def best_so_far(study: Study, trials: Sequence[Trial]) -> Figure:
     values = np.array([t.value for t in complete], dtype=np.float64)
     x = [places[t.number] for t in complete]
     fit_values(axes, [*values])
-    axes.scatter(x, values, s=14, color=PALE, label="complete", zorder=2, rasterized=len(x) > CROWD)
+    scatter_values(axes, x, [*values], s=14, color=PALE, label="complete", rasterized=len(x) > CROWD)
     for state, marker in ((PRUNED, "|"), (FAILED, "x")):
         at = [places[t.number] for t in done if t.state == state]
         if at:
@@ -164,7 +166,8 @@ def learning_curves(study: Study, trials: Sequence[Trial]) -> Figure:
     _lines(axes, [curves[t.number] for t in order], [levels.colour(t.value or 0.0) for t in order], rasterized=crowd)
     fit_values(axes, [v for t in shown for v in curves[t.number][1]])
     longest = max(max(curves[t.number][0]) for t in shown)
-    axes.set(xlabel="step", ylabel=plain(study.metric), xlim=(min(1, longest - 1), longest * 1.01))
+    axes.set(xlabel="step", ylabel=plain(study.metric), xlim=(1 - 0.02 * longest, longest * 1.02))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(handles=_states_legend(shown), loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2)
     return figure
 
@@ -174,7 +177,7 @@ def _lines(axes: Axes, curves: Sequence[Points], colour: Any, **kwargs: Any) -> 
         kwargs = {"linewidth": 1.0} | kwargs
         axes.add_collection(LineCollection([np.column_stack(c) for c in curves], colors=colour, **kwargs))
         single = [c for c in curves if len(c[0]) == 1]
-        axes.scatter([c[0][0] for c in single], [c[1][0] for c in single], s=12, color=MUTED)
+        axes.scatter([c[0][0] for c in single], [c[1][0] for c in single], s=12, color=MUTED, alpha=kwargs.get("alpha"))
 
 
 def _states_legend(trials: Sequence[Trial]) -> list[Line2D]:

@@ -16,7 +16,7 @@ from hpo.trial import Trial, best_first
 class Levels:
     """Colours for the values of a study's complete trials, worst to best.
 
-    The worst twentieth shares one colour, so that a diverged loss does not turn all others into one; the steps are even
+    The worst fifth shares one colour, so that a few diverged losses do not turn all others into one; the steps are even
     in the logarithm where values are powers of ten apart.
     """
 
@@ -28,13 +28,15 @@ class Levels:
         if not self.known:
             return
         self.log = spans_powers(values)
-        best, worst = values[0], values[min(len(values) - 1, math.floor(0.95 * len(values)))]
+        best, worst = values[0], values[max(len(values) - 1 - len(values) // 5, 0)]
+        self._clipped = worst != values[-1]
         self._best, self._worst = (math.log10(best), math.log10(worst)) if self.log else (float(best), float(worst))
 
     @property
-    def worst(self) -> float:
-        """The value at the low end of the scale: that or a worse one."""
-        return float(10**self._worst) if self.log else self._worst
+    def worst(self) -> str:
+        """The value at the low end of the scale."""
+        text = f"{10**self._worst if self.log else self._worst:.3g}"
+        return f"{text}\nor worse" if self._clipped else text
 
     def level(self, value: float) -> float:
         """0 for the worst, 1 for the best."""
@@ -55,6 +57,6 @@ class Levels:
             axes.axhspan(index / steps, (index + 1) / steps, 0.0, 0.25, color=colour, linewidth=0)
         for at in (0.0, 0.25, 0.5, 0.75, 1.0) if self._best != self._worst else (1.0,):
             value = self._worst + at * (self._best - self._worst)
-            text = f"{10**value if self.log else value:.3g}"
+            text = self.worst if at == 0.0 else f"{10**value if self.log else value:.3g}"
             axes.text(0.35, at, text, va="center", fontsize=8, color=INK)
         axes.set_title(plain(self.metric), fontsize=8, pad=8)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from hpo.report.figures.levels import Levels
 from hpo.report.figures.style import CROWD, INK, MUTED, blank, new_figure, plain, styled
-from hpo.report.scale import is_log, label, position
+from hpo.report.scale import covering, is_log, label, position
 from hpo.space import Choice, Float, Int, Parameter
 from hpo.study import Study
 from hpo.trial import Trial, best_first
@@ -27,7 +27,7 @@ def parallel(study: Study, trials: Sequence[Trial]) -> Figure:
     if not ranked:
         return blank("No trial is complete yet.")
     levels = Levels(study, trials)
-    parameters = study.space.parameters
+    parameters = covering(study.space, ranked).parameters
     columns = len(parameters)
     figure = new_figure(min(14.0, max(7.0, 2.2 * (columns + 1))), 4.0)
     axes = figure.subplots()
@@ -48,7 +48,7 @@ def parallel(study: Study, trials: Sequence[Trial]) -> Figure:
         lowest = ABSENT if absent else lowest
         _axis(axes, column, _ticks(parameter) + ([(ABSENT, "absent")] if absent else []))
     worst, best = ranked[-1].value or 0.0, ranked[0].value or 0.0
-    ends = [(1.0, f"{best:.3g}")] + ([(0.0, f"{levels.worst:.3g}")] if worst != best else [])
+    ends = [(1.0, f"{best:.3g}")] + ([(0.0, levels.worst)] if worst != best else [])
     _axis(axes, columns, ends)
     names = [plain(label(p.name, 24)) for p in parameters]
     axes.set_xticks(range(columns + 1), [*names, plain(study.metric)], fontsize=9)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from hpo.report.figures.levels import Levels
 from hpo.report.figures.style import (
@@ -24,16 +27,21 @@ from hpo.report.figures.style import (
     fit_values,
     new_figure,
     plain,
+    scatter_values,
     styled,
 )
 from hpo.report.insight import ParameterInsight, study_insight
-from hpo.report.scale import place
-from hpo.space import Choice, Parameter
+from hpo.report.narrowed import findings
+from hpo.report.scale import covering, place
+from hpo.samplers.rounds import Finding
+from hpo.space import Choice, Parameter, Space
 from hpo.study import Study
 from hpo.trial import COMPLETE, FAILED, PRUNED, Trial, best_first
 
 # So many parameters are drawn against each other, the most important ones; the others would be stamps.
 MOST = 6
+# How the trials without a comparable value are marked along the bottom.
+LOST = ((PRUNED, "|", AMBER), (FAILED, "x", VERMILION))
 
 
 @styled
@@ -44,14 +52,16 @@ def slices(study: Study, trials: Sequence[Trial]) -> Figure:
         return blank("No trial is complete yet.")
     insight = study_insight(study, trials, resamples=0)
     about = {p.name: p for p in insight.parameters}
-    shown = _foremost(study, insight.parameters, 2 * MOST)
+    shown = _foremost(covering(study.space, trials), insight.parameters, 2 * MOST)
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)
     figure = new_figure({1: 6.0, 2: 9.0, 3: 11.0}[columns], 0.3 + 3.1 * rows)
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
     fit_values(grid.flat[0], [trial.value or 0.0 for trial in ranked])
+    rounds = findings(study, trials)
     for axes, parameter in zip(grid.flat, shown, strict=False):
         _slice(axes, parameter, trials, ranked, about[parameter.name])
+        _narrowed_slice(axes, parameter, rounds)
         if insight.precision is not None and len(insight.precision.tied) > 1:
             tied = [t.value or 0.0 for t in ranked[: len(insight.precision.tied)]]
             axes.axhspan(min(tied), max(tied), color=BLUE, alpha=0.08, linewidth=0)
@@ -59,6 +69,15 @@ def slices(study: Study, trials: Sequence[Trial]) -> Figure:
         axes.set_axis_off()
     for row in grid:
         row[0].set_ylabel(plain(study.metric))
+    marks = [
+        Line2D([], [], linewidth=0, marker=marker, color=colour, label=state)
+        for state, marker, colour in LOST
+        if any(t.state == state for t in trials)
+    ]
+    if rounds:
+        marks.append(Line2D([], [], color=INK, linewidth=2, alpha=0.6, label="range after each round"))
+    if marks:
+        figure.legend(handles=marks, loc="outside upper right", ncols=3)
     return figure
 
 
@@ -68,7 +87,8 @@ def _slice(
     dress(axes.xaxis, parameter)
     having = [t for t in ranked if parameter.name in t.params]
     colour = BLUE if about.effect is not False else MUTED
-    axes.scatter(
+    scatter_values(
+        axes,
         [coordinate(parameter, t) for t in having],
         [t.value or 0.0 for t in having],
         s=18,
@@ -77,7 +97,7 @@ def _slice(
         linewidth=0,
         rasterized=len(having) > CROWD,
     )
-    for state, marker, mark in ((PRUNED, "|", AMBER), (FAILED, "x", VERMILION)):
+    for state, marker, mark in LOST:
         lost = [coordinate(parameter, t) for t in trials if t.state == state and parameter.name in t.params]
         axes.scatter(lost, [0.02] * len(lost), s=22, marker=marker, color=mark, transform=axes.get_xaxis_transform())
     axes.set_title(plain(about.verdict), fontweight="bold", fontsize=9, pad=16)
@@ -92,8 +112,8 @@ def pairs(study: Study, trials: Sequence[Trial]) -> Figure:
     if len(study.space.parameters) < 2:
         return blank("A single parameter has no pairs.")
     insight = study_insight(study, trials, resamples=0)
-    shown = _foremost(study, insight.parameters, MOST)
-    levels = Levels(study, trials)
+    shown = _foremost(covering(study.space, trials), insight.parameters, MOST)
+    levels, rounds = Levels(study, trials), findings(study, trials)
     count = len(shown) - 1
     size = {1: 5.2, 2: 3.9, 3: 3.2}.get(count, 2.4)
     figure = new_figure(count * size + 1.0, count * size * 0.88 + 0.3)
@@ -105,9 +125,11 @@ def pairs(study: Study, trials: Sequence[Trial]) -> Figure:
                 axes.set_axis_off()
                 continue
             _pair(axes, shown[column], shown[row + 1], study, trials, levels)
+            _narrowed_pair(axes, shown[column], shown[row + 1], rounds)
             axes.label_outer()
     for row in range(count):
         grid[row, count].set_axis_off()
+    figure.align_ylabels(grid[:, 0])
     if levels.known:
         levels.legend(grid[0, count])
     return figure
@@ -151,13 +173,56 @@ def coordinate(parameter: Parameter, trial: Trial) -> float:
     """Where a trial stands on an axis made by :func:`dress`; trials of one choice are spread a little."""
     value = trial.params[parameter.name]
     if isinstance(parameter, Choice):
-        golden = math.sqrt(1.25) - 0.5
-        return place(parameter, value) + 0.5 * ((trial.number * golden) % 1 - 0.5)
+        # Spread evenly, but otherwise for each parameter, or pairs of choices would line up.
+        spread = (trial.number * (math.sqrt(5) - 1) / 2 * (1 + zlib.crc32(parameter.name.encode()) % 97)) % 1
+        return place(parameter, value) + 0.5 * (spread - 0.5)
     return float(value)
 
 
-def _foremost(study: Study, about: Sequence[ParameterInsight], most: int) -> list[Parameter]:
+def _foremost(space: Space, about: Sequence[ParameterInsight], most: int) -> list[Parameter]:
     """Up to ``most`` parameters, those with the clearest effect, in the order of the study."""
     strength = {p.name: 2.0 if p.p_value is None else p.p_value for p in about}
-    foremost = sorted(study.space.parameters, key=lambda p: strength[p.name])[:most]
-    return [p for p in study.space.parameters if p in foremost]
+    foremost = sorted(strength, key=strength.__getitem__)[:most]
+    return [p for p in space.parameters if p.name in foremost]
+
+
+def _ends(parameter: Parameter, finding: Finding) -> tuple[float, float]:
+    """A round's new range on an axis made by :func:`dress`; of choices, from the first that is left to the last."""
+    if isinstance(parameter, Choice):
+        places = [place(parameter, choice) for choice in finding.new]
+        return min(places) - 0.4, max(places) + 0.4
+    return float(finding.new[0]), float(finding.new[1])
+
+
+def _narrowed_slice(axes: Axes, parameter: Parameter, rounds: Sequence[Finding]) -> None:
+    """A bar along the top for the range after each round, the last one lowest and darkest."""
+    mine = [finding for finding in rounds if finding.parameter == parameter.name]
+    for index, finding in enumerate(mine):
+        axes.hlines(
+            0.985 - 0.03 * min(index, 12),
+            *_ends(parameter, finding),
+            transform=axes.get_xaxis_transform(),
+            color=INK,
+            alpha=0.25 + 0.6 * (index + 1) / len(mine),
+            linewidth=2,
+        )
+
+
+def _narrowed_pair(axes: Axes, x: Parameter, y: Parameter, rounds: Sequence[Finding]) -> None:
+    """A frame for the ranges after each round, the last one darkest."""
+    by_round: dict[int, dict[str, Finding]] = {}
+    for finding in rounds:
+        by_round.setdefault(finding.round, {})[finding.parameter] = finding
+    for index, found in by_round.items():
+        (left, right), (bottom, top) = _ends(x, found[x.name]), _ends(y, found[y.name])
+        axes.add_patch(
+            Rectangle(
+                (left, bottom),
+                right - left,
+                top - bottom,
+                fill=False,
+                edgecolor=INK,
+                alpha=0.25 + 0.6 * (index + 1) / len(by_round),
+                linewidth=1.2,
+            )
+        )

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from hpo.report.scale import is_log, label
 from hpo.space import Choice, Float, Int, Parameter
@@ -140,6 +141,8 @@ def dress(axis: Axis, parameter: Parameter) -> None:
             limits = (low / room, high * room)
         else:
             limits = (low - 0.04 * (high - low), high + 0.04 * (high - low))
+        if isinstance(parameter, Int) and not parameter.log:
+            axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     name = axis.axis_name  # type: ignore[attr-defined]
     axes = axis.axes
     assert isinstance(axes, Axes)
@@ -158,9 +161,24 @@ def fit_values(axes: Axes, values: Sequence[float]) -> None:
     elif spans_powers(known):
         axes.set_yscale("log")
     else:
-        low, high = np.quantile(known, [0.02, 0.98])
-        room = 0.06 * (high - low) or 0.5 * abs(high) or 0.5
+        quarter, three = np.quantile(known, [0.25, 0.75])
+        reach = 3 * (three - quarter)  # Tukey's outer fences: what lies beyond is far out
+        low, high = max(known.min(), quarter - reach), min(known.max(), three + reach)
+        room = 0.06 * (high - low) or 0.1 * abs(high) or 0.5
         axes.set_ylim(float(low - room), float(high + room))
+
+
+def scatter_values(axes: Axes, x: Sequence[float], values: Sequence[float], **look: Any) -> None:
+    """Points on an axis made by :func:`fit_values`; those beyond it are triangles at its edge."""
+    low, high = axes.get_ylim()
+    y = np.array(values, dtype=np.float64)
+    for marker, chosen, edge in (("o", (y >= low) & (y <= high), None), ("^", y > high, high), ("v", y < low, low)):
+        if chosen.any():
+            at = y[chosen] if edge is None else np.full(chosen.sum(), edge)
+            label = look.get("label") if edge is None else None
+            axes.scatter(
+                np.array(x)[chosen], at, marker=marker, clip_on=edge is None, **{**look, "label": label}, zorder=2.5
+            )
 
 
 def spans_powers(values: np.ndarray[Any, np.dtype[np.float64]]) -> bool:

@@ -67,7 +67,7 @@ def _bars(
         (row - HEIGHT / 2, HEIGHT),
         facecolor=STATE_COLOURS[state],
         edgecolor=PAPER,
-        linewidth=0.5 if len(spans) < 200 else 0.0,
+        linewidth=0.5 if len(worker.spans) <= 60 else 0.0,
         rasterized=rasterized,
     )
 

@@ -1,0 +1,228 @@
+import io
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from xml.etree import ElementTree
+
+import made
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from hpo.report.figures import FIGURES
+from hpo.report.figures.curves import curve, training_metric
+from hpo.report.figures.style import RAMP, THEME
+from hpo.report.files import png, svg
+from hpo.report.page import CAPTIONS
+from hpo.study import Study
+from hpo.trial import FAILED, PRUNED, Report, Trial, best_first
+
+Case = tuple[Study, Sequence[Trial]]
+
+
+def accuracy(p: object, rng: object) -> float:
+    return float(rng.uniform(0, 0.9))  # type: ignore[attr-defined]
+
+
+def nothing() -> Case:
+    return made.study(), []
+
+
+def one_running() -> Case:
+    return made.study(), [Trial(0, {"lr": 1e-3, "weight_decay": 1e-6}, 0, started=1.0, worker="a")]
+
+
+def one() -> Case:
+    study = made.study()
+    return study, made.trials(study, 1, accuracy)
+
+
+def two_single_reports() -> Case:
+    study = made.study()
+    return study, made.trials(study, 2, accuracy, steps=1)
+
+
+def only_failed() -> Case:
+    study = made.study()
+    trials = made.trials(study, 3, accuracy)
+    for trial in trials:
+        trial.state, trial.value, trial.reports, trial.error = FAILED, None, [], "no"
+    return study, trials
+
+
+def only_pruned() -> Case:
+    study = made.study()
+    trials = made.trials(study, 12, accuracy)
+    for trial in trials:
+        trial.state = PRUNED
+    return study, trials
+
+
+def all_states_and_kinds_of_parameters() -> Case:
+    study = made.study(space=made.MIXED_SPACE, direction="minimize", metric="cost x", name="mixed")
+    return study, made.mixed_states(made.trials(study, 45, lambda p, rng: rng.normal()))
+
+
+def diverging_loss() -> Case:
+    study = made.study(metric="val_loss", direction="minimize")
+    trials = made.trials(study, 30, lambda p, rng: float(10 ** rng.uniform(-1, 30)))
+    for trial in trials[::3]:
+        trial.reports[1] = Report(2, trial.reports[1].time, {"val_loss": math.nan, "loss": math.inf})
+    trials[4].value = math.inf
+    return study, trials
+
+
+def a_single_parameter() -> Case:
+    study = made.study(space={"lr": made.LOG_SPACE["lr"]})
+    return study, made.trials(study, 15, accuracy)
+
+
+def many_parameters() -> Case:
+    study = made.study(space={f"p{i}": {"low": 0.0, "high": 1.0 + i} for i in range(14)})
+    return study, made.trials(study, 12, accuracy)
+
+
+def narrowing() -> Case:
+    study = made.study(space=made.MIXED_SPACE, sampler={"name": "narrowing", "round": 12})
+    return study, made.trials(study, 40, lambda p, rng: -abs(math.log10(p["学习率"]) + 2))
+
+
+CASES: list[Callable[[], Case]] = [
+    nothing,
+    one_running,
+    one,
+    two_single_reports,
+    only_failed,
+    only_pruned,
+    all_states_and_kinds_of_parameters,
+    diverging_loss,
+    a_single_parameter,
+    many_parameters,
+    narrowing,
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+def test_every_figure_can_be_drawn_whatever_the_trials_are(case: Callable[[], Case]) -> None:
+    study, trials = case()
+    for name, draw in FIGURES.items():
+        figure = draw(study, trials)
+        text = svg(figure, name)
+        assert ElementTree.fromstring(text).tag.endswith("svg")
+        assert f"{study.metric}\\" not in text  # no escape of ours is left
+
+
+def test_a_figure_is_a_picture_in_both_formats_and_the_same_every_time() -> None:
+    study, trials = all_states_and_kinds_of_parameters()
+    figure, again = (FIGURES["slices"](study, trials) for _ in range(2))
+    assert svg(figure, "slices") == svg(again, "slices")
+    image = Image.open(io.BytesIO(png(figure)))
+    assert min(image.size) > 300
+    assert len(image.getcolors(1 << 20) or []) > 5
+
+
+def cells(figure: Figure) -> list[object]:
+    return [axes for axes in figure.axes if axes.get_title("left").startswith("Best-")]
+
+
+def test_figure_6_24_is_four_by_five_with_validation_solid_and_training_dashed_from_0_to_1() -> None:
+    study = made.study()
+    trials = made.trials(study, 30, accuracy)
+    figure = FIGURES["best_trials"](study, trials)
+    ranked = best_first(trials, "maximize")
+    assert len(figure.axes) == 20
+    assert [axes.get_title("left") for axes in figure.axes] == [f"Best-{rank}" for rank in range(1, 21)]
+    for axes, trial in zip(figure.axes, ranked, strict=False):
+        low, high = axes.get_ylim()
+        assert -0.05 < low <= 0
+        assert 1 <= high < 1.05
+        drawn = {line.get_linestyle(): list(line.get_ydata()) for line in axes.lines}
+        assert drawn["-"] == curve(trial, "val_accuracy")[1]
+        assert drawn["--"] == curve(trial, "train_accuracy")[1]
+    assert figure.axes[0].get_subplotspec().get_gridspec().get_geometry() == (4, 5)  # type: ignore[union-attr]
+
+
+def test_a_study_of_seven_trials_has_seven_cells() -> None:
+    study = made.study()
+    figure = FIGURES["best_trials"](study, made.trials(study, 7, accuracy))
+    assert len(cells(figure)) == 7
+    assert sum(axes.axison for axes in figure.axes) == 7
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_the_best_so_far_never_gets_worse_and_ends_at_the_best(direction: str) -> None:
+    study = made.study(direction=direction)
+    trials = made.trials(study, 25, accuracy)
+    figure = FIGURES["best_so_far"](study, trials)
+    steps = list(figure.axes[0].lines[0].get_ydata())
+    assert steps == sorted(steps, reverse=direction == "minimize")
+    assert steps[-1] == best_first(trials, direction)[0].value
+    assert len(steps) == 26  # to the last trial, whatever it brought
+
+
+def test_axes_of_logarithmic_parameters_are_logarithmic() -> None:
+    study = made.study()
+    figure = FIGURES["pairs"](study, made.trials(study, 12, accuracy))
+    assert (figure.axes[0].get_xscale(), figure.axes[0].get_yscale()) == ("log", "log")
+    study, trials = all_states_and_kinds_of_parameters()
+    assert "linear" in {axes.get_xscale() for axes in FIGURES["slices"](study, trials).axes}
+
+
+def test_the_ranges_of_a_narrowing_search_are_drawn_in() -> None:
+    study, trials = narrowing()
+    figure = FIGURES["pairs"](study, trials)
+    frames = [patch for patch in figure.axes[0].patches if patch.get_fill() is False]
+    assert len(frames) == 3  # three rounds of twelve are over
+    assert not [p for p in FIGURES["pairs"](made.study(), trials[:0] or []).axes for p in p.patches]
+
+
+def test_the_timeline_says_how_well_the_workers_were_used() -> None:
+    study = made.study()
+    figure = FIGURES["timeline"](study, made.trials(study, 20, accuracy, workers=2))
+    assert figure.get_suptitle().startswith("2 workers busy 90.")
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["host/0", "host/1"]
+
+
+def test_colours_are_told_apart_by_their_text_and_lightness_runs_one_way() -> None:
+    light = [colours[0] for colours in THEME.values()]
+    assert len(set(light)) == len(light)
+    brightness = [sum(int(colour[i : i + 2], 16) * w for i, w in ((1, 0.3), (3, 0.59), (5, 0.11))) for colour in RAMP]
+    assert brightness == sorted(brightness, reverse=True)  # readable without seeing colours
+
+
+def test_the_training_curve_is_found_by_its_name() -> None:
+    assert training_metric("val_accuracy", ["val_accuracy", "train_accuracy"]) == "train_accuracy"
+    assert training_metric("val_loss", ["val_loss", "loss"]) == "loss"
+    assert training_metric("eval/acc", ["training/acc"]) == "training/acc"
+    assert training_metric("accuracy", ["train_accuracy"]) is None
+    assert training_metric("interval", ["inter"]) is None
+
+
+def test_every_figure_has_a_caption() -> None:
+    assert set(CAPTIONS) == set(FIGURES)
+
+
+def test_pyplot_is_never_imported_and_settings_of_matplotlib_stay_as_they_were() -> None:
+    code = """
+import sys, matplotlib
+before = matplotlib.rcParams.copy()
+from hpo.study import parse
+from hpo.report.figures import FIGURES
+from hpo.report.files import svg
+study = parse({"name": "a", "objective": "a:b", "metric": "m", "direction": "minimize",
+               "space": {"x": {"low": 0, "high": 9}}, "budget": {"trials": 1}}, file="a")
+for name, draw in FIGURES.items():
+    svg(draw(study, []), name)
+assert "matplotlib.pyplot" not in sys.modules
+assert matplotlib.rcParams.copy() == before
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_verdicts_need_neither_matplotlib_nor_scikit_learn() -> None:
+    code = (
+        "import sys, hpo.report.insight; sys.exit(str({'matplotlib', 'sklearn', 'mlflow', 'ray'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == "set()"
