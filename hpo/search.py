@@ -64,6 +64,7 @@ class Search:
         self._waiting = deque(self._again(trial) for trial in self.trials if not trial.finished)
         self._running: dict[int, Trial] = {}
         self._stopping: set[int] = set()
+        self._heard: dict[int, float] = {}  # when running trials were heard to start, on the driver's clock
         self._meter = Meter(study.budget, study.direction, self.trials)
 
     def run(self, executor: Executor, watchers: Sequence[Watcher] = ()) -> None:
@@ -137,7 +138,7 @@ class Search:
     def _again(trial: Trial) -> Trial:
         """A trial that a dead driver left running, fresh but for its number, parameters and seed."""
         trial.reports.clear()
-        trial.started = trial.worker = trial.error = None
+        trial.started = trial.ended = trial.worker = trial.error = None
         return trial
 
     def _submit(self, trial: Trial) -> None:
@@ -155,14 +156,17 @@ class Search:
         trial = self._running.get(event.number)
         if trial is None or trial.attempt != event.attempt:
             return  # the echo of an attempt that is over
-        if isinstance(event, Started):
-            trial.started, trial.worker = event.time, event.worker
-        elif isinstance(event, Reported):
-            self._hear_reports(trial, event)
-        else:
-            self._hear_end(trial, event)
-        for watcher in self._watchers:
-            watcher.update(trial)
+        try:
+            if isinstance(event, Started):
+                trial.started, trial.worker = event.time, event.worker
+                self._heard[trial.number] = time.monotonic()
+            elif isinstance(event, Reported):
+                self._hear_reports(trial, event)
+            else:
+                self._hear_end(trial, event)
+        finally:  # also of the trial with which the search gives up
+            for watcher in self._watchers:
+                watcher.update(trial)
 
     def _hear_reports(self, trial: Trial, event: Reported) -> None:
         metric = self._study.metric
@@ -183,16 +187,19 @@ class Search:
 
     def _hear_end(self, trial: Trial, event: Ended) -> None:
         trial.ended = event.time
-        if event.how == LOST and trial.number not in self._stopping:
+        if trial.number in self._stopping:
+            # However it ended: how far it came after the decision is a matter of timing, and must not matter.
+            error = event.error if event.how == RAISED else None
+            self._finish(trial, PRUNED, value=trial.last(self._study.metric), error=error)
+        elif event.how == LOST:
             self._retry(trial, event)
         elif event.how == RAISED:
             self._finish(trial, FAILED, error=event.error)
-        elif trial.number in self._stopping:
-            self._finish(trial, PRUNED, value=trial.last(self._study.metric))
         elif event.how == FINISHED:
             self._finish_by_value(trial)
         elif self.interrupted:
             del self._running[trial.number]  # unfinished, and so in the ledger: the next run takes it up
+            self._heard.pop(trial.number, None)
         else:
             self._finish(trial, FAILED, error=event.error or "stopped from outside")
         self._give_up_if_hopeless()
@@ -202,6 +209,7 @@ class Search:
             self._finish(trial, FAILED, error=f"lost {trial.attempt} times, the last time: {event.error}")
             return
         del self._running[trial.number]
+        self._heard.pop(trial.number, None)  # a worker may die before it starts
         self._advisor.forget_reports(trial.number)
         self._waiting.append(self._again(trial))
         trial.attempt += 1
@@ -221,11 +229,13 @@ class Search:
             value = None
         if trial.ended is None:
             trial.ended = time.time()
-        trial.state, trial.value, trial.error = state, value, error
+        trial.value, trial.error = value, error
         frozen: FrozenTrial = self._advisor.tell(trial.number, state, value)
         self._ledger.finish(frozen, trial)
+        trial.state = state
         self._meter.add(trial)
         self._running.pop(trial.number, None)
+        self._heard.pop(trial.number, None)
         self._stopping.discard(trial.number)
         if (folder := self._checkpoint(trial)) and folder.exists():
             shutil.rmtree(folder)
@@ -242,7 +252,7 @@ class Search:
         if limit is None:
             return
         for trial in list(self._running.values()):
-            if trial.started is not None and time.time() - trial.started > limit:
+            if time.monotonic() - self._heard.get(trial.number, math.inf) > limit:
                 self._executor.kill(trial.number, f"ran longer than {limit:g} s")
 
 
