@@ -17,8 +17,8 @@ BLOCK: Final = 32_768
 """Elements per block; a few float32 arrays of it fit the second-level cache."""
 
 
-Block = tuple[slice, bool, Floats, Floats, list[Floats]]
-"""Its place in the vector, whether it decays, and the views of parameters, scratch and state."""
+Block = tuple[slice, bool, Floats, Floats, Floats, list[Floats]]
+"""Its place in the vector, whether it decays, the parameters, two scratch arrays, and the state."""
 
 
 class Optimizer:
@@ -47,7 +47,7 @@ class Optimizer:
 
         Args:
             params: 1-d vector, the same object at every call: the state belongs to it.
-            grads: gradient of the loss without the weight-decay term, of the same shape; may be overwritten.
+            grads: gradient of the loss without the weight-decay term, of the same shape; left as it is.
             weight_decay: coefficient of the L2 penalty weight_decay / 2 * sum(W^2), >= 0.
             decayed: how many leading elements the decay acts on (a network keeps its weights first, biases
                 after); None means all.
@@ -59,16 +59,19 @@ class Optimizer:
         if decayed != self._decayed:
             self._decayed = decayed
             self._blocks = list(self._cut(params, len(params) if decayed is None else decayed))
+        if not 0 <= weight_decay < math.inf:
+            raise ValueError(f"`0 <= weight_decay < inf` must hold, but got (weight_decay={weight_decay})")
         self.steps += 1
         self._begin()
-        for place, decays, p, scratch, state in self._blocks:
+        for place, decays, p, scratch, penalized, state in self._blocks:
             g = grads[place]
             if decays and weight_decay:
                 if self.decoupled:
                     p *= 1.0 - self.lr * weight_decay
                 else:
-                    np.multiply(p, weight_decay, out=scratch)
-                    g += scratch
+                    np.multiply(p, weight_decay, out=penalized)
+                    penalized += g
+                    g = penalized
             self._step(p, g, scratch, *state)
 
     def state(self) -> dict[str, Any]:
@@ -88,20 +91,21 @@ class Optimizer:
             raise ValueError(f"`params` must be a flat vector, but got shape {params.shape}")
         self._params = params
         self._state = np.zeros((len(self.slots), len(params)), params.dtype)
-        self._scratch = np.empty(min(BLOCK, len(params)), params.dtype)
+        self._scratch = np.empty((2, min(BLOCK, len(params))), params.dtype)
 
     def _cut(self, params: Floats, decayed: int) -> Iterator[Block]:
         for start, end in ((0, decayed), (decayed, len(params))):
             for low in range(start, end, BLOCK):
                 place = slice(low, min(low + BLOCK, end))
                 p = params[place]
-                yield place, end == decayed, p, self._scratch[: len(p)], [s[place] for s in self._state]
+                scratch, penalized = self._scratch[:, : len(p)]
+                yield place, end == decayed, p, scratch, penalized, [s[place] for s in self._state]
 
     def _begin(self) -> None:
         """Computes what all blocks of an update share."""
 
     _step: Callable[..., None]
-    """The equations for one block: _step(p, g, scratch, *state); may overwrite all it is given."""
+    """The equations for one block: _step(p, g, scratch, *state); may overwrite all of these but g."""
 
 
 class SGD(Optimizer):
@@ -135,12 +139,12 @@ class Nesterov(Momentum):
     """Nesterov's accelerated gradient, as Bengio et al. 2012 write it (gradient at `params`)."""
 
     def _step(self, p: Floats, g: Floats, scratch: Floats, v: Floats) -> None:
-        g *= self.lr
+        np.multiply(g, self.lr, out=scratch)
+        p -= scratch
         v *= self.momentum
-        v -= g
+        v -= scratch
         np.multiply(v, self.momentum, out=scratch)
-        scratch -= g
-        p += scratch  # p + momentum * v - lr * g
+        p += scratch  # in all, p + momentum * v - lr * g
 
 
 class AdaGrad(Optimizer):
@@ -171,15 +175,19 @@ class RMSProp(Optimizer):
         super().__init__(lr)
         self.decay, self.eps = _share("decay", decay), _positive("eps", eps)
 
+    def _begin(self) -> None:
+        # h is kept without its factor 1 - decay, which saves a pass over it
+        root = math.sqrt(1.0 - self.decay)
+        self._rate, self._eps = self.lr / root, self.eps / root
+
     def _step(self, p: Floats, g: Floats, scratch: Floats, h: Floats) -> None:
         h *= self.decay
         np.multiply(g, g, out=scratch)
-        scratch *= 1.0 - self.decay
         h += scratch
         np.sqrt(h, out=scratch)
-        scratch += self.eps
+        scratch += self._eps
         np.divide(g, scratch, out=scratch)
-        scratch *= self.lr
+        scratch *= self._rate
         p -= scratch
 
 
