@@ -82,6 +82,8 @@ class Study:
         batch: How many trials are asked for at once, after all earlier ones have finished; None to ask whenever a
             worker is free.
         enqueue: Points that are tried first; what they leave open is left to the sampler.
+        evaluate: What scores the chosen trial's setting on the sealed test set, in the shape of an objective; None
+            where the study has no such thing.
         resolved: The whole study as plain values, defaults and overrides included.
     """
 
@@ -101,6 +103,7 @@ class Study:
     budget: Budget
     trial: TrialLimits
     workers: Resources
+    evaluate: str | tuple[str, ...] | None
     resolved: Mapping[str, Any]
 
     def identity(self) -> dict[str, Any]:
@@ -130,6 +133,7 @@ _STUDY = {
     "objective": Field(_objective),
     "metric": Field(label),
     "direction": Field(one_of("minimize", "maximize")),
+    "evaluate": Field(_objective, None),
     "fixed": Field(table, {}),
     "space": Field(table),
     "sampler": Field(table, {}),
@@ -210,6 +214,8 @@ def parse(raw: Mapping[str, Any], *, file: str, source: str = "") -> Study:
         "enqueue": list(enqueue),
         **{name: _without_none(section) for name, section in sections.items()},
     }
+    if top["evaluate"] is not None:
+        resolved["evaluate"] = list(top["evaluate"]) if isinstance(top["evaluate"], tuple) else top["evaluate"]
     return Study(
         file=file,
         source=source,
@@ -222,7 +228,7 @@ def parse(raw: Mapping[str, Any], *, file: str, source: str = "") -> Study:
         workers=Resources(**sections["workers"]),
         resolved=resolved,
         **how,
-        **{key: top[key] for key in ("name", "objective", "metric", "direction", "fixed")},
+        **{key: top[key] for key in ("name", "objective", "metric", "direction", "evaluate", "fixed")},
     )
 
 

@@ -1,9 +1,10 @@
-"""Reads studies from a ledger, for people and for other programs; writes nothing but :func:`delete`."""
+"""Studies in a ledger as people and other programs see them: read, deleted, and their evaluations noted."""
 
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,13 @@ from hpo.errors import InputError
 from hpo.fields import suggest
 from hpo.ledger import lock, storage
 from hpo.ledger.address import Address
-from hpo.ledger.ledger import STUDY_ATTR
+from hpo.ledger.ledger import STUDY_ATTR, UID_ATTR
 from hpo.ledger.record import to_trial
 from hpo.study import Study, parse
 from hpo.trial import Trial, best_first, counts
+
+# The study attribute that lists every access to the sealed test set.
+EVALUATIONS_ATTR = "hpo:evaluations"
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,15 @@ class Book:
         study: As its file said when it was last run.
         trials: In order of their numbers.
         holder: Who is running it now; None when nobody is.
+        uid: The study's own identity in the ledger.
+        evaluations: Every access to the sealed test set, in order; see :func:`note_evaluation`.
     """
 
     study: Study
     trials: list[Trial]
     holder: str | None
+    uid: str = ""
+    evaluations: tuple[dict[str, Any], ...] = ()
 
     @property
     def state(self) -> str:
@@ -70,8 +78,38 @@ def read(address: Address, name: str) -> Book:
         if name not in studies:
             raise InputError(f"there is no study {name!r} in {address}{suggest(name, studies)}")
         frozen = store.get_all_trials(studies[name]._study_id)
-    study = parse(studies[name].user_attrs[STUDY_ATTR], file=f"{address}, study {name}")
-    return Book(study, [to_trial(trial, study.space) for trial in frozen], lock.holder(address, name))
+    attrs = studies[name].user_attrs
+    study = parse(attrs[STUDY_ATTR], file=f"{address}, study {name}")
+    return Book(
+        study,
+        [to_trial(trial, study.space) for trial in frozen],
+        lock.holder(address, name),
+        attrs.get(UID_ATTR, ""),
+        tuple(attrs.get(EVALUATIONS_ATTR, ())),
+    )
+
+
+@contextmanager
+def note_evaluation(address: Address, name: str, number: int) -> Iterator[dict[str, Any]]:
+    """Notes an access to the sealed test set before it happens, and the ``metrics`` that the block fills in after it.
+
+    Yields:
+        The entry: ``time`` (seconds since the epoch), ``trial`` and ``metrics``, empty until the block fills it.
+
+    Raises:
+        InputError: When the study is being run, or evaluated, by another process.
+    """
+    held = lock.acquire(address, name)
+    try:
+        with closing(storage.connect(address)) as store:
+            study_id = store.get_study_id_from_name(name)
+            before = store.get_study_user_attrs(study_id).get(EVALUATIONS_ATTR, [])
+            entry: dict[str, Any] = {"time": time.time(), "trial": number, "metrics": {}}
+            store.set_study_user_attr(study_id, EVALUATIONS_ATTR, [*before, entry])
+            yield entry
+            store.set_study_user_attr(study_id, EVALUATIONS_ATTR, [*before, entry])
+    finally:
+        held.release()
 
 
 def delete(address: Address, name: str) -> int:

@@ -8,10 +8,11 @@ parameters and metrics, terminate.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,33 @@ def _make_database(uri: str) -> None:
             path.hardlink_to(draft)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def record_evaluation(uri: str, uid: str, name: str, entry: Mapping[str, Any], count: int) -> bool:
+    """Notes an access to the sealed test set on a study's parent run.
+
+    Args:
+        uri: The tracking URI.
+        uid: The ledger's identity of the study.
+        name: The study's name.
+        entry: ``time``, ``trial`` and ``metrics``.
+        count: How many accesses there have been, this one included.
+
+    Returns:
+        Whether MLflow knows the study.
+    """
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        return False
+    condition = f"tags.`hpo.uid` = '{uid}' AND tags.`hpo.role` = 'study'"
+    parents = client.search_runs([experiment.experiment_id], condition)
+    for parent in parents:
+        now = int(entry["time"] * 1000)
+        metrics = [Metric(key, value, now, count) for key, value in entry["metrics"].items()]
+        tags = [RunTag(f"hpo.evaluation.{count}", json.dumps(dict(entry))), RunTag("hpo.evaluations", str(count))]
+        client.log_batch(parent.info.run_id, metrics, tags=tags)
+    return bool(parents)
 
 
 def delete(uri: str, name: str) -> int:
