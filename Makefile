@@ -1,12 +1,13 @@
 # make study   a first search, on data that needs no download
 # make test    everything the tests need, and the tests
 # make check   lint, format, types
+# make chaos   a long campaign of real kills (KILLS=500)
 
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
 PIP    := $(PYTHON) -m pip install --quiet --constraint constraints.txt
 
-.PHONY: study test check format clean
+.PHONY: study test check chaos format clean
 
 study: $(VENV)/.installed
 	$(VENV)/bin/hpo run studies/digits.toml
@@ -18,6 +19,9 @@ check: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+
+chaos: $(VENV)/.installed-test
+	HPO_CHAOS_KILLS=$${KILLS:-500} $(PYTHON) -m pytest tests/faults -s -k survives
 
 format: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check --fix
