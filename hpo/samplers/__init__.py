@@ -213,7 +213,7 @@ SAMPLERS: dict[str, Kind] = {
             "keep": Field(number(0, 0.5, above=True), 0.25),
             "margin": Field(number(0, 0.5), 0.1),
             "min_width": Field(number(0, 1, above=True), 0.1),
-            "alpha": Field(number(0, 1, above=True), 0.05),
+            "alpha": Field(number(0, 1, above=True), 0.01),
             "widen": Field(_widen, False),
         },
         _check_narrowing,

@@ -52,11 +52,9 @@ def _lattice(low: float, high: float, step: float) -> Iterator[float]:
 
 def _spread(low: float, high: float, points: int, *, log: bool) -> list[float]:
     """Both ends and what lies evenly between them; the middle if there is one point only."""
-    shares = [index / (points - 1) for index in range(points)] if points > 1 else [0.5]
-    if log:
-        a, b = math.log(low), math.log(high)
-        return [min(max(math.exp(a + (b - a) * share), low), high) for share in shares]
-    return [min(low + (high - low) * share, high) for share in shares]
+    spread = np.geomspace if log else np.linspace
+    values: list[float] = spread(low, high, points if points > 1 else 3).tolist()
+    return values if points > 1 else values[1:2]
 
 
 def axes(space: Space, options: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -1,0 +1,153 @@
+"""The samplers that learn nothing: what they draw, and in which order."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from small_study import small_study
+
+from hpo.advisor import Advisor
+from hpo.errors import InputError
+from hpo.samplers.quantile import quantile, within
+from hpo.trial import COMPLETE
+
+PLANE = {
+    "lr": {"low": 1e-6, "high": 1e-2, "log": True},
+    "weight_decay": {"low": 1e-8, "high": 1e-4, "log": True},
+}
+
+
+def draws(sampler: dict[str, Any], trials: int, space: dict[str, Any] = PLANE, **changes: Any) -> list[dict[str, Any]]:
+    advisor = Advisor(small_study(space=space, sampler=sampler, budget={"trials": trials}, **changes))
+    params = []
+    for _ in range(trials):
+        frozen, point = advisor.ask()
+        advisor.tell(frozen.number, COMPLETE, 0.0)
+        params.append(point)
+    return params
+
+
+def test_log_scale_draws_are_uniform_in_the_logarithm() -> None:
+    """Row H4: Kolmogorov-Smirnov at 1 % with 10,000 draws, and the mean of the exponents in the middle."""
+    from optuna.distributions import FloatDistribution
+
+    from hpo.samplers.random import uniform
+
+    distribution = FloatDistribution(1e-3, 1e3, log=True)
+    exponents = [math.log10(quantile(distribution, uniform(0, number, "x"))) for number in range(10_000)]
+
+    assert stats.kstest(exponents, stats.uniform(-3, 6).cdf).pvalue > 0.01
+    assert np.mean(exponents) == pytest.approx(0, abs=3 * 6 / math.sqrt(12 * 10_000))
+
+
+def test_a_draw_knows_nothing_of_the_other_parameters() -> None:
+    both, alone = draws({"name": "random"}, 5), draws({"name": "random"}, 5, {"lr": PLANE["lr"]})
+
+    assert [point["lr"] for point in both] == [point["lr"] for point in alone]
+
+
+def test_random_search_sees_more_values_of_what_matters_than_a_grid() -> None:
+    """Row H3: of n = r * r points a grid has r distinct learning rates, random search n."""
+    grid, random = draws({"name": "grid", "points": 5}, 25), draws({"name": "random"}, 25)
+
+    assert len({point["lr"] for point in grid}) == 5
+    assert len({point["lr"] for point in random}) == 25
+
+
+def test_a_grid_visits_every_point_once_and_reaches_both_ends() -> None:
+    points = draws({"name": "grid", "points": {"lr": 5, "weight_decay": 2}}, 10)
+
+    seen = sorted((point["lr"], point["weight_decay"]) for point in points)
+    assert len(set(seen)) == 10
+    assert sorted({lr for lr, _ in seen}) == pytest.approx([1e-6, 1e-5, 1e-4, 1e-3, 1e-2])
+    assert {decay for _, decay in seen} == {1e-8, 1e-4}
+
+
+def test_choices_and_stepped_ranges_enumerate_themselves() -> None:
+    space = {
+        "layers": {"low": 1, "high": 3},
+        "rate": {"low": 0.0, "high": 0.3, "step": 0.1},
+        "hidden": {"choice": [[50], []]},
+    }
+
+    points = draws({"name": "grid"}, 24, space)
+
+    assert len({repr(point) for point in points}) == 24
+
+
+def test_a_condition_multiplies_only_where_it_holds() -> None:
+    space = {
+        "optimizer": {"choice": ["sgd", "adam"]},
+        "momentum": {"low": 0.0, "high": 0.9, "when": {"optimizer": "sgd"}},
+    }
+    study = small_study(space=space, sampler={"name": "grid", "points": 3}, budget={"trials": 100})
+
+    assert study.budget.trials == 4
+    points = draws({"name": "grid", "points": 3}, 4, space)
+    assert sorted(points, key=repr) == [
+        {"optimizer": "adam"},
+        *({"optimizer": "sgd", "momentum": momentum} for momentum in (0.0, 0.45, 0.9)),
+    ]
+
+
+def test_a_grid_ends_the_search_when_it_is_exhausted_and_a_smaller_budget_cuts_it() -> None:
+    sampler = {"name": "grid", "points": 4}
+
+    assert small_study(space=PLANE, sampler=sampler, budget={"trials": 100}).budget.trials == 16
+    assert small_study(space=PLANE, sampler=sampler, budget={"trials": 9}).budget.trials == 9
+
+
+def test_enqueued_trials_take_no_point_of_the_grid() -> None:
+    points = draws({"name": "grid", "points": 2}, 5, enqueue=[{"lr": 3e-4}])
+
+    assert points[0]["lr"] == 3e-4
+    assert len({(point["lr"], point["weight_decay"]) for point in points[1:]}) == 4
+
+
+@pytest.mark.parametrize(
+    ("sampler", "message"),
+    [
+        ({"name": "grid"}, "points must say how many values lr has"),
+        ({"name": "grid", "points": {"rate": 3}}, "points can be given for a float or integer parameter only"),
+        ({"name": "grid", "points": 1000}, "at most 100000 points, but this one may have 1000000"),
+        ({"name": "grid", "points": 0}, "small.toml: sampler.points: must be"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_refused(sampler: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        small_study(space=PLANE, sampler=sampler)
+
+
+@pytest.mark.parametrize("sequence", ["sobol", "halton"])
+def test_quasi_random_points_fill_the_space_more_evenly_than_random_ones(sequence: str) -> None:
+    def unevenness(sampler: dict[str, Any]) -> float:
+        points = draws(sampler, 64)
+        unit = [[(math.log10(p["lr"]) + 6) / 4, (math.log10(p["weight_decay"]) + 8) / 4] for p in points]
+        return float(stats.qmc.discrepancy(np.clip(unit, 0, 1)))
+
+    even = [unevenness({"name": "qmc", "sequence": sequence, "seed": seed}) for seed in range(5)]
+    uneven = [unevenness({"name": "random", "seed": seed}) for seed in range(5)]
+
+    assert max(even) < min(uneven)
+
+
+def test_a_sequence_that_is_not_scrambled_is_the_same_for_every_seed() -> None:
+    first, second = (draws({"name": "qmc", "scramble": False, "seed": seed}, 4) for seed in (1, 2))
+
+    assert first == second
+
+
+def test_within_keeps_to_the_lattice_and_is_never_empty() -> None:
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    stepped = within(FloatDistribution(0.0, 1.0, step=0.25), 0.2, 0.8)
+    nothing_between = within(IntDistribution(0, 10, step=5), 6, 7)
+    logarithmic = within(IntDistribution(1, 100, log=True), 9.5, 20.2)
+
+    assert (stepped.low, stepped.high) == (0.25, 0.75)  # type: ignore[attr-defined]
+    assert nothing_between.single()
+    assert (logarithmic.low, logarithmic.high) == (10, 20)  # type: ignore[attr-defined]
