@@ -56,9 +56,11 @@ def test_b8_batch_norm_leads_at_almost_every_initial_scale(seed):
 
 @cache
 def plain_run(seed):
+    """Shared by the tests of one group, which run in one process."""
     return overfit(seed, 201)
 
 
+@pytest.mark.xdist_group("plain runs")
 def test_r1_a_network_over_fits_300_images():
     gaps = []
     for seed in range(3):
@@ -69,6 +71,7 @@ def test_r1_a_network_over_fits_300_images():
     assert 0.17 < np.mean(gaps) < 0.32
 
 
+@pytest.mark.xdist_group("plain runs")
 def test_r4_weight_decay_narrows_the_gap():
     changes, ratios = [], []
     for seed in range(3):
@@ -103,6 +106,7 @@ def test_r8_dropout_narrows_the_gap_in_one_run():
     assert gap < plain_gap
 
 
+@pytest.mark.xdist_group("plain runs")
 def test_r9_five_networks_gain_a_few_percent():
     networks = [plain_run(seed)[0] for seed in range(5)]
     single = [network.accuracy(*test_images()) for network in networks]
