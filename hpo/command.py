@@ -1,8 +1,9 @@
 """A command line as an objective: any program that prints one JSON object per report on standard output.
 
 ``objective = ["./train", "--lr={lr}", "--seed={seed}"]``: braces name parameters or ``seed``; doubled braces are
-literal. The same values are in the environment as ``HPO_PARAMS`` (a JSON object) and ``HPO_SEED``. Lines that are no
-JSON object are ordinary output. The program and everything it starts are ended with the trial.
+literal. The same values are in the environment as ``HPO_PARAMS`` (a JSON object), ``HPO_SEED`` and
+``HPO_CHECKPOINT`` (a folder of the trial's own that survives a retry). Lines that are no JSON object are ordinary
+output. The program and everything it starts are ended with the trial.
 """
 
 from __future__ import annotations
@@ -42,8 +43,10 @@ def command_objective(
         raise InputError(f"objective: {_missing(words[0])}")
     names = {name for word in words for _, name in _split(word) if name is not None}
 
-    def run(params: Mapping[str, Any], seed: int) -> Generator[dict[str, Any], None, None]:
-        return _run(words, params, seed)
+    def run(
+        params: Mapping[str, Any], seed: int, checkpoint: str | None = None
+    ) -> Generator[dict[str, Any], None, None]:
+        return _run(words, params, seed, checkpoint)
 
     def check(params: Mapping[str, Any]) -> None:
         for name in sorted(names - {"seed"}):
@@ -81,11 +84,16 @@ def _split(word: str) -> list[tuple[str, str | None]]:
     return [(text, name) for text, name, _, _ in parts]
 
 
-def _run(words: tuple[str, ...], params: Mapping[str, Any], seed: int) -> Generator[dict[str, Any], None, None]:
+def _run(
+    words: tuple[str, ...], params: Mapping[str, Any], seed: int, checkpoint: str | None
+) -> Generator[dict[str, Any], None, None]:
     values = {name: _text(value) for name, value in params.items()} | {"seed": str(seed)}
     command = ["".join(text + (values[name] if name is not None else "") for text, name in _split(w)) for w in words]
     tail: collections.deque[str] = collections.deque(maxlen=50)
-    with _program(command, {"HPO_PARAMS": json.dumps(dict(params)), "HPO_SEED": str(seed)}) as process:
+    environment = {"HPO_PARAMS": json.dumps(dict(params)), "HPO_SEED": str(seed)}
+    if checkpoint is not None:
+        environment["HPO_CHECKPOINT"] = checkpoint
+    with _program(command, environment) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         drain = threading.Thread(target=_keep_tail, args=(process.stderr, tail), daemon=True)

@@ -26,7 +26,7 @@ from hpo.ledger.record import to_trial
 from hpo.study import Study
 from hpo.trial import COMPLETE, FAILED, PRUNED, Trial
 
-# A study whose first trials all fail is broken; it stops after this many.
+# A run whose first trials all fail is broken; it stops after this many.
 HOPELESS = 10
 # Seconds between two looks at the clock while nothing happens.
 TICK = 0.5
@@ -66,6 +66,7 @@ class Search:
         self._stopping: set[int] = set()
         self._heard: dict[int, float] = {}  # when running trials were heard to start, on the driver's clock
         self._meter = Meter(study.budget, study.direction, self.trials)
+        self._ended: list[Trial] = []  # the first that ended in this run
 
     def run(self, executor: Executor, watchers: Sequence[Watcher] = ()) -> None:
         """Searches until the budget is spent, or until an interrupt and the end of what runs.
@@ -206,7 +207,7 @@ class Search:
 
     def _retry(self, trial: Trial, event: Ended) -> None:
         if trial.attempt > self._study.trial.retries:
-            self._finish(trial, FAILED, error=f"lost {trial.attempt} times, the last time: {event.error}")
+            self._finish(trial, FAILED, error=f"lost in attempt {trial.attempt}, its last: {event.error}")
             return
         del self._running[trial.number]
         self._heard.pop(trial.number, None)  # a worker may die before it starts
@@ -234,6 +235,8 @@ class Search:
         self._ledger.finish(frozen, trial)
         trial.state = state
         self._meter.add(trial)
+        if len(self._ended) <= HOPELESS:
+            self._ended.append(trial)
         self._running.pop(trial.number, None)
         self._heard.pop(trial.number, None)
         self._stopping.discard(trial.number)
@@ -241,11 +244,8 @@ class Search:
             shutil.rmtree(folder)
 
     def _give_up_if_hopeless(self) -> None:
-        if self._meter.finished != HOPELESS:
-            return
-        finished = [trial for trial in self.trials if trial.finished]
-        if all(trial.state == FAILED for trial in finished):
-            raise HpoError(f"the first {HOPELESS} trials all failed, the last one with:\n{finished[-1].error}")
+        if len(self._ended) == HOPELESS and all(trial.state == FAILED for trial in self._ended):
+            raise HpoError(f"the first {HOPELESS} trials all failed, the last one with:\n{self._ended[-1].error}")
 
     def _check_timeouts(self) -> None:
         limit = self._study.trial.timeout

@@ -10,8 +10,6 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hpo.space import Choice, Float, Int, Parameter, Space
 
 if TYPE_CHECKING:
@@ -52,6 +50,8 @@ def _lattice(low: float, high: float, step: float) -> Iterator[float]:
 
 def _spread(low: float, high: float, points: int, *, log: bool) -> list[float]:
     """Both ends and what lies evenly between them; the middle if there is one point only."""
+    import numpy as np  # not at the top: a study file is read without NumPy
+
     spread = np.geomspace if log else np.linspace
     values: list[float] = spread(low, high, points if points > 1 else 3).tolist()
     return values if points > 1 else values[1:2]
@@ -106,5 +106,7 @@ def make_sampler(seed: int, space: Space, options: Mapping[str, Any]) -> BaseSam
     from hpo.samplers.listed import ListedSampler
 
     points = grid(space, options)
+    import numpy as np
+
     order = np.random.default_rng(seed).permutation(len(points))
     return ListedSampler(seed, [space.encode(points[index]) for index in order])
