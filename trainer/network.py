@@ -196,7 +196,9 @@ class Network:
             raise ValueError(f"`x.shape == (n, {self.features})` with n >= 1 must hold, but got {x.shape}")
         if x.dtype != self.dtype:
             raise ValueError(f"`x.dtype == {self.dtype}`, the network's, must hold, but got {x.dtype}")
-        if not np.isfinite(x.sum()) and not np.isfinite(x).all():  # the sum is quick
+        with np.errstate(over="ignore", invalid="ignore"):
+            settled = np.isfinite(x.sum())  # quick, and enough if it is finite
+        if not settled and not np.isfinite(x).all():
             raise ValueError("all elements of `x` must be finite, but some are not")
         if t is None:
             return

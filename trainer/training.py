@@ -103,7 +103,7 @@ def _epochs(
     batches: Batches,
     optimizer: Optimizer,
     schedule: Schedule,
-    reporting: "_Reporting",
+    reporting: _Reporting,
     epochs: range,
 ) -> Iterator[dict[str, float]]:
     base = optimizer.lr
@@ -123,7 +123,7 @@ def _epoch(
     optimizer: Optimizer,
     base: float,
     schedule: Schedule,
-    reporting: "_Reporting",
+    reporting: _Reporting,
     epoch: int,
 ) -> dict[str, float]:
     params, grads = network.params, network.grads
@@ -142,7 +142,10 @@ def _epoch(
         raise Diverged(f"parameters stopped being finite in epoch {epoch + 1}, at learning rate {optimizer.lr:g}")
     if reporting.accuracy_after == "last":
         measured = _measure(network, reporting.shown)
-    return {"loss": math.fsum(losses) / len(losses), **measured}
+    metrics = {"loss": math.fsum(losses) / len(losses), **measured}
+    if not all(map(math.isfinite, metrics.values())):
+        raise Diverged(f"epoch {epoch + 1} ended with {metrics}, at learning rate {optimizer.lr:g}")
+    return metrics
 
 
 def _measure(network: Network, shown: Mapping[str, Pairs]) -> dict[str, float]:

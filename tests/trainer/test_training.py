@@ -140,6 +140,13 @@ def test_divergence_in_the_last_update_is_noticed_too():
         next(reports)
 
 
+def test_a_validation_loss_that_is_not_finite_is_no_result():
+    x, t = task()
+    far = np.full_like(x, 3e38), t
+    with pytest.raises(Diverged, match=r"epoch 1 ended with .*'val_loss': (nan|inf)"):
+        next(run(network(), (x, t), validation=far))
+
+
 @pytest.mark.parametrize(
     ("arguments", "rule"),
     [
