@@ -8,8 +8,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from hpo.report.figures import FIGURES
+from hpo.report.figures import draw_all
 from hpo.report.figures.style import style
+from hpo.report.insight import study_insight
 from hpo.report.page import render
 from hpo.study import Study
 from hpo.trial import Trial
@@ -47,8 +48,8 @@ def write(study: Study, trials: Sequence[Trial], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / "report.html"]
     drawings = {}
-    for name, draw in FIGURES.items():
-        figure = draw(study, trials)
+    insight = study_insight(study, trials)
+    for name, figure in draw_all(study, trials, insight):
         image = png(figure)
         figure.set_layout_engine("none")  # the labels are fitted; to do it again would take as long as all the rest
         drawings[name] = svg(figure, name)
@@ -56,5 +57,5 @@ def write(study: Study, trials: Sequence[Trial], folder: Path) -> list[Path]:
         written[-2].write_bytes(image)
         written[-1].write_text(drawings[name], encoding="utf-8")
 
-    written[0].write_text(render(study, trials, drawings), encoding="utf-8")
+    written[0].write_text(render(study, trials, drawings, insight), encoding="utf-8")
     return written

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from hpo.report.figures.style import THEME
-from hpo.report.insight import Insight, study_insight
+from hpo.report.insight import Insight
 from hpo.report.narrowed import findings
 from hpo.report.scale import duration, label, signed
 from hpo.report.usage import usage
@@ -48,13 +48,14 @@ CAPTIONS = {
 FAILURES = 20
 
 
-def render(study: Study, trials: Sequence[Trial], drawings: Mapping[str, str]) -> str:
+def render(study: Study, trials: Sequence[Trial], drawings: Mapping[str, str], insight: Insight) -> str:
     """The page's text.
 
     Args:
         study: What was searched.
         trials: In order of their numbers.
         drawings: SVG files by the names of :data:`hpo.report.figures.FIGURES`.
+        insight: What the trials say.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -63,7 +64,6 @@ def render(study: Study, trials: Sequence[Trial], drawings: Mapping[str, str]) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    insight = study_insight(study, trials)
     ranked = best_first(list(trials), study.direction)
     failed = [t for t in trials if t.state == FAILED]
     names = [p.name for p in study.space.parameters]

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from hpo.report.figures.style import BLUE, GRID, INK, MUTED, PALE, VERMILION, blank, new_figure, plain, styled
-from hpo.report.insight import FEWEST, ParameterInsight, study_insight
+from hpo.report.insight import FEWEST, Insight, ParameterInsight, study_insight
 from hpo.report.scale import label
 from hpo.study import Study
 from hpo.trial import Trial
@@ -18,9 +18,9 @@ MOST = 25
 
 
 @styled
-def importances(study: Study, trials: Sequence[Trial]) -> Figure:
+def importances(study: Study, trials: Sequence[Trial], insight: Insight | None = None) -> Figure:
     """Importance with its interval and what luck alone reaches; rank correlation with its interval beside it."""
-    about = study_insight(study, trials).parameters
+    about = (insight or study_insight(study, trials)).parameters
     if all(p.effect is None for p in about):
         return blank(f"Importances need at least {FEWEST} trials with a value.")
     about = tuple(sorted(about, key=_strength))[-MOST:]

@@ -30,7 +30,7 @@ from hpo.report.figures.style import (
     scatter_values,
     styled,
 )
-from hpo.report.insight import ParameterInsight, study_insight
+from hpo.report.insight import Insight, ParameterInsight, study_insight
 from hpo.report.narrowed import findings
 from hpo.report.scale import covering, place
 from hpo.samplers.rounds import Finding
@@ -45,12 +45,12 @@ LOST = ((PRUNED, "|", AMBER), (FAILED, "x", VERMILION))
 
 
 @styled
-def slices(study: Study, trials: Sequence[Trial]) -> Figure:
+def slices(study: Study, trials: Sequence[Trial], insight: Insight | None = None) -> Figure:
     """The metric against each parameter, with the verdict above."""
     ranked = best_first(list(trials), study.direction)
     if not ranked:
         return blank("No trial is complete yet.")
-    insight = study_insight(study, trials, resamples=0)
+    insight = insight or study_insight(study, trials, resamples=0)
     about = {p.name: p for p in insight.parameters}
     shown = _foremost(covering(study.space, trials), insight.parameters, 2 * MOST)
     columns = min(3, len(shown))
@@ -105,13 +105,13 @@ def _slice(
 
 
 @styled
-def pairs(study: Study, trials: Sequence[Trial]) -> Figure:
+def pairs(study: Study, trials: Sequence[Trial], insight: Insight | None = None) -> Figure:
     """Every pair of parameters, logarithmic where the parameter is, coloured by value; the best five are numbered."""
     if not trials:
         return blank("No trial has started yet.")
     if len(study.space.parameters) < 2:
         return blank("A single parameter has no pairs.")
-    insight = study_insight(study, trials, resamples=0)
+    insight = insight or study_insight(study, trials, resamples=0)
     shown = _foremost(covering(study.space, trials), insight.parameters, MOST)
     levels, rounds = Levels(study, trials), findings(study, trials)
     count = len(shown) - 1

@@ -10,6 +10,7 @@ import made
 import pytest
 
 from hpo.report.files import write
+from hpo.report.insight import study_insight
 from hpo.report.page import describe, render
 from hpo.space import Choice, Float, Int
 
@@ -101,7 +102,8 @@ def test_the_page_has_both_themes_and_no_colour_of_a_figure_is_fixed(folder: Pat
 
 
 def test_the_page_of_a_study_without_trials_says_so() -> None:
-    text = render(made.study(objective=["run", "<it>"]), [], {})
+    study = made.study(objective=["run", "<it>"])
+    text = render(study, [], {}, study_insight(study, []))
     assert "No trial is complete yet." in text
     assert "run &lt;it&gt;" in text
 
