@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 import uuid
@@ -20,23 +19,23 @@ MARK = "HPO_DRIVER"
 PATIENCE = 5.0
 
 
-_watching: list[subprocess.Popen[bytes]] = []
-
-
 def watch() -> None:
     """Marks everything that this process starts from now on, and has it ended when this process is gone."""
-    if _watching or not Path("/proc/self/environ").exists():
+    if MARK in os.environ and os.environ[MARK].startswith(f"{os.getpid()}-"):
+        return  # watched already
+    if not Path("/proc/self/environ").exists():
         return
-    os.environ[MARK] = uuid.uuid4().hex
-    reaper = subprocess.Popen(
+    os.environ[MARK] = f"{os.getpid()}-{uuid.uuid4().hex}"
+    reading, _ours = os.pipe()  # our end closes with us, and with nobody else: no child inherits it
+    silent = [(os.POSIX_SPAWN_OPEN, descriptor, os.devnull, os.O_WRONLY, 0) for descriptor in (1, 2)]
+    os.posix_spawn(
+        sys.executable,
         [sys.executable, "-S", "-E", __file__, os.environ[MARK]],
-        stdin=subprocess.PIPE,  # its other end is ours, and closes with us
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={},
-        start_new_session=True,  # a signal to the driver's group is not meant for it
+        {},
+        file_actions=[(os.POSIX_SPAWN_DUP2, reading, 0), *silent],
+        setsid=True,  # a signal to the driver's group is not meant for it
     )
-    _watching.append(reaper)
+    os.close(reading)
 
 
 def marked(mark: str) -> list[int]:
