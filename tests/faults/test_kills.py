@@ -127,9 +127,9 @@ def test_the_reaper_leaves_strangers_alone(tmp_path: Path) -> None:
     script = (
         "import subprocess, sys, os\n"
         "from hpo.execution import reaper\n"
-        "stranger = subprocess.Popen(['sleep', '60'], env={}, start_new_session=True)\n"
+        "stranger = subprocess.Popen(['sleep', '60'], env={}, start_new_session=True, stdout=-3)\n"
         "reaper.watch()\n"
-        "child = subprocess.Popen(['sleep', '60'], start_new_session=True)\n"
+        "child = subprocess.Popen(['sleep', '60'], start_new_session=True, stdout=-3)\n"
         "print(stranger.pid, child.pid, flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
