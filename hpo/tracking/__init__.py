@@ -15,10 +15,14 @@ DEFAULT_TRACKING = "sqlite:///mlflow.db"
 
 
 class Store(Protocol):
-    """Where a mirror writes. Any call may fail, and is made again later; each brings the store up to the record."""
+    """Where a mirror writes. Any call may fail, also after the store has obeyed it; then ``open`` comes first again."""
 
     def open(self, trials: Iterable[Trial]) -> set[int]:
-        """Finds or makes the study's parent run; returns the numbers of the trials that are mirrored in full."""
+        """Finds or makes the study's parent run, and clears away what is half written or there twice.
+
+        Returns:
+            The numbers of the trials that are mirrored in full.
+        """
 
     def write(self, trial: Trial) -> None:
         """Brings one trial's run up to its record."""

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from hpo.ledger.address import redact
 from hpo.tracking import Store
 from hpo.trial import Trial
 
@@ -32,7 +33,7 @@ class Mirror:
 
     def __init__(self, make_store: Callable[[], Store], trials: Sequence[Trial], warn: Callable[[str], None]) -> None:
         self._make_store = make_store
-        self._known = list(trials)
+        self._known = {trial.number: trial for trial in trials}
         self._warn = warn
         self._lock = threading.Lock()
         self._pending: dict[int, Trial] = {}
@@ -42,6 +43,7 @@ class Mirror:
         self._abandoned = False
         self._progressed = time.monotonic()
         self._store: Store | None = None
+        self._in_step = False
         self._failures = 0
         self._done = False
         self._thread = threading.Thread(target=self._work, name="mirror", daemon=True)
@@ -49,7 +51,7 @@ class Mirror:
 
     def update(self, trial: Trial) -> None:
         with self._lock:
-            self._pending[trial.number] = trial
+            self._pending[trial.number] = self._known[trial.number] = trial
         self._wake.set()
 
     def close(self, status: str, patience: float) -> int:
@@ -60,7 +62,9 @@ class Mirror:
             self._thread.join(0.05)
         self._abandoned = True
         with self._lock:
-            return 0 if self._done else max(len(self._pending), 1)
+            if self._done:
+                return 0
+            return max(len(self._known if self._store is None else self._pending), 1)
 
     # In the thread -------------------------------------------------------------------------------------------------
 
@@ -86,8 +90,9 @@ class Mirror:
                     failed_closing += 1
                     if failed_closing == LAST_TRIES:
                         return
-                pause = min(BACKOFF[0] * 2**self._failures, BACKOFF[1])
+                pause = BACKOFF[0] if closing is not None else min(BACKOFF[0] * 2**self._failures, BACKOFF[1])
                 self._failures += 1
+                self._in_step = False
                 self._wake.set()
             self._sleep(pause)
 
@@ -99,14 +104,9 @@ class Mirror:
             time.sleep(0.05)
 
     def _round(self) -> None:
-        if self._store is None:
-            store = self._make_store()
-            mirrored = store.open(self._known)
-            with self._lock:
-                for trial in self._known:
-                    if trial.number not in mirrored:
-                        self._pending.setdefault(trial.number, trial)
-            self._store = store
+        if not self._in_step:
+            self._get_in_step()
+        assert self._store is not None
         finished: list[Trial] = []
         with self._lock:
             batch = list(self._pending.values())
@@ -120,6 +120,21 @@ class Mirror:
         if self._finished:
             self._store.progress(self._finished)
             self._finished = []
+
+    def _get_in_step(self) -> None:
+        """Finds out what the store holds: at the start, and after a call that failed and may have been obeyed."""
+        store = self._store or self._make_store()
+        with self._lock:
+            known = list(self._known.values())
+        mirrored = store.open(known)
+        self._finished = []
+        with self._lock:
+            for trial in known:
+                if trial.number in mirrored:
+                    self._pending.pop(trial.number, None)
+                else:
+                    self._pending.setdefault(trial.number, trial)
+        self._store, self._in_step = store, True
 
     def _write(self, trial: Trial, finished: list[Trial]) -> None:
         assert self._store is not None
@@ -138,4 +153,4 @@ class Mirror:
 
 
 def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return f"{type(error).__name__}: {redact(' '.join(str(error).split()))[:300]}"

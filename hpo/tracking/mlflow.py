@@ -11,6 +11,8 @@ import contextlib
 import json
 import logging
 import os
+import posixpath
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -29,8 +31,8 @@ from hpo.study import Study
 from hpo.trial import COMPLETE, FAILED, PRUNED, RUNNING, Report, Trial
 
 STATUS = {RUNNING: "RUNNING", COMPLETE: "FINISHED", PRUNED: "KILLED", FAILED: "FAILED"}
-# MLflow's own limits for one batch.
-MAX_METRICS, MAX_PARAMS, MAX_VALUE = 1000, 100, 6000
+# MLflow's own limits for one batch are 100 parameters, 100 tags, and 1000 of everything together.
+MAX_METRICS, MAX_PARAMS, MAX_VALUE = 890, 100, 6000
 
 
 class MlflowStore:
@@ -62,33 +64,44 @@ class MlflowStore:
     def open(self, trials: Iterable[Trial]) -> set[int]:
         self._experiment = self._find_or_create_experiment()
         runs = list(self._search(f"tags.`hpo.uid` = '{self._uid}'"))
-        parents = [run for run in runs if run.data.tags.get("hpo.role") == "study"]
-        self._parent = parents[0].info.run_id if parents else self._create_parent()
+        parents = [run.info.run_id for run in runs if run.data.tags.get("hpo.role") == "study"]
+        self._parent = parents[0] if parents else self._create_parent()
+        for other in parents[1:]:  # made by a call that seemed to fail
+            self._client.delete_run(other)
         self._client.update_run(self._parent, status="RUNNING")
-        self._runs, mirrored = {}, set()
+        self._describe()
         records = {trial.number: trial for trial in trials}
+        self._runs = {}
         for run in runs:
-            if run.data.tags.get("hpo.role") != "trial":
-                continue
-            number = int(run.data.tags["hpo.trial"])
-            record = records.get(number)
-            if record is not None and record.finished and number not in self._runs and _agrees(run, record):
-                self._runs[number] = _Child(run.info.run_id, record.attempt, record.state, done=True)
-                mirrored.add(number)
-            else:  # half written by a driver that died, or written twice: it is made anew
-                self._client.delete_run(run.info.run_id)
-        done = [trial for trial in records.values() if trial.number in mirrored]
+            if run.data.tags.get("hpo.role") == "trial":
+                self._adopt(run, records.get(int(run.data.tags["hpo.trial"])))
+        done = sorted((records[number] for number in self._runs), key=lambda trial: trial.ended or 0.0)
         self._count = len(done)
         self._best = _best([trial.value for trial in done if trial.state == COMPLETE], self._study.direction)
-        return mirrored
+        if done:
+            self._client.log_batch(self._parent, metrics=self._progress_metrics(done[-1]))
+        return set(self._runs)
+
+    def _adopt(self, run: Run, record: Trial | None) -> None:
+        """Keeps a run that is there once and in full; any other is cleared away, and made anew where it is missed."""
+        if record is None or not record.finished or record.number in self._runs or not _agrees(run, record):
+            self._client.delete_run(run.info.run_id)
+            return
+        if run.data.tags.get("mlflow.parentRunId") != self._parent:
+            self._client.set_tag(run.info.run_id, "mlflow.parentRunId", self._parent)
+        self._runs[record.number] = _Child(run.info.run_id, record.attempt, record.state, done=True)
 
     def _find_or_create_experiment(self) -> str:
         experiment = self._client.get_experiment_by_name(self._study.name)
         if experiment is None:
             return str(self._client.create_experiment(self._study.name))
+        self._experiment = str(experiment.experiment_id)
         if experiment.lifecycle_stage == "deleted":
-            self._client.restore_experiment(experiment.experiment_id)
-        return str(experiment.experiment_id)
+            self._client.restore_experiment(self._experiment)
+            for run in list(self._search("")):  # of studies that were deleted with it
+                if run.data.tags.get("hpo.uid") != self._uid:
+                    self._client.delete_run(run.info.run_id)
+        return self._experiment
 
     def _search(self, condition: str) -> Iterator[Run]:
         token = None
@@ -113,41 +126,57 @@ class MlflowStore:
             "hpo.seed": str(study.seed),
         }
         run = self._client.create_run(self._experiment, int(self._started * 1000), tags, run_name=study.name)
-        run_id = str(run.info.run_id)
-        if study.source:
-            self._client.log_text(run_id, study.source, "study.toml")
-        self._client.log_dict(run_id, dict(study.resolved), "study.json")
-        params = [Param(f"fixed.{key}", _text(value)) for key, value in study.fixed.items()]
-        self._client.log_batch(run_id, params=params[:MAX_PARAMS])
-        return run_id
+        return str(run.info.run_id)
+
+    def _describe(self) -> None:
+        """The study as it is run now; the budget may differ from one run to the next."""
+        if self._study.source:
+            self._client.log_text(self._parent, self._study.source, "study.toml")
+        self._client.log_dict(self._parent, dict(self._study.resolved), "study.json")
+        self._log(self._parent, [], _params(self._study.fixed, "fixed."), [])
 
     def progress(self, trials: list[Trial]) -> None:
         metrics = []
         for trial in trials:
             self._count += 1
-            now = int((trial.ended or 0) * 1000)
             if trial.state == COMPLETE:
                 self._best = _best([self._best, trial.value], self._study.direction)
-            if self._best is not None:
-                metrics.append(Metric("best_objective", self._best, now, self._count))
-            metrics.append(Metric("trials_finished", self._count, now, self._count))
-        for start in range(0, len(metrics), MAX_METRICS):
-            self._client.log_batch(self._parent, metrics=metrics[start : start + MAX_METRICS])
+            metrics += self._progress_metrics(trial)
+        self._log(self._parent, metrics, [], [])
+
+    def _progress_metrics(self, trial: Trial) -> list[Metric]:
+        """How far the study is after ``trial``."""
+        now = int((trial.ended or 0) * 1000)
+        metrics = [Metric("trials_finished", self._count, now, self._count)]
+        if self._best is not None:
+            metrics.append(Metric("best_objective", self._best, now, self._count))
+        return metrics
 
     def end(self, status: str) -> None:
+        ours = {self._parent} | {child.run_id for child in self._runs.values()}
+        for run in list(self._search(f"tags.`hpo.uid` = '{self._uid}'")):
+            if run.info.run_id not in ours:  # a call that was tried twice, and obeyed twice
+                self._client.delete_run(run.info.run_id)
+        for child in self._runs.values():
+            if not child.done:  # runs no longer; a next run of the study begins it anew
+                self._client.set_terminated(child.run_id, "KILLED")
         self._client.set_terminated(self._parent, status)
 
     # The children --------------------------------------------------------------------------------------------------
 
     def write(self, trial: Trial) -> None:
-        state = trial.state  # read before the reports: a finished trial gets no more of them
+        # The search goes on meanwhile. State and attempt are read before the reports: a finished trial gets no more of
+        # them, and what a new attempt reports is not mistaken for the old one's.
+        state, attempt = trial.state, trial.attempt
         reports = list(trial.reports)
         child = self._runs.get(trial.number)
-        if child is not None and child.attempt != trial.attempt:
+        if child is not None and child.attempt != attempt:
             self._client.delete_run(child.run_id)
             child = None
+        if state == RUNNING and trial.started is None:
+            return  # it waits for a worker
         if child is None:
-            child = self._runs[trial.number] = self._create_child(trial, state)
+            child = self._runs[trial.number] = self._create_child(trial, state, attempt)
         if child.done:
             return
         metrics = [metric for report in reports[child.sent :] for metric in _metrics(report)]
@@ -156,15 +185,15 @@ class MlflowStore:
             metrics.append(Metric("objective", trial.value, int(last.time * 1000), last.step))
         tags = [] if child.state == state else [RunTag("hpo.state", state)]
         if trial.error:
-            tags.append(RunTag("hpo.error", trial.error.splitlines()[-1][:1000]))
-            self._client.log_text(child.run_id, trial.error, "error.txt")
-        self._log(child, trial, metrics, tags)
-        child.sent = len(reports)
+            tags.append(RunTag("hpo.error", _sayable(trial.error).splitlines()[-1][:1000]))
+            self._client.log_text(child.run_id, _sayable(trial.error), "error.txt")
+        self._log(child.run_id, metrics, [] if child.has_params else _params(trial.params), tags)
+        child.sent, child.has_params = len(reports), True
         if state != RUNNING:
             self._client.set_terminated(child.run_id, STATUS[state], int((trial.ended or 0) * 1000))
             child.done = True
 
-    def _create_child(self, trial: Trial, state: str) -> _Child:
+    def _create_child(self, trial: Trial, state: str, attempt: int) -> _Child:
         tags = {
             "mlflow.parentRunId": self._parent,
             "hpo.study": self._study.name,
@@ -173,20 +202,18 @@ class MlflowStore:
             "hpo.trial": str(trial.number),
             "hpo.state": state,
             "hpo.seed": str(trial.seed),
-            "hpo.attempt": str(trial.attempt),
+            "hpo.attempt": str(attempt),
             "hpo.worker": trial.worker or "",
         }
         start = int((trial.started or self._started) * 1000)
         run = self._client.create_run(self._experiment, start, tags, run_name=f"trial {trial.number}")
-        return _Child(str(run.info.run_id), trial.attempt, state)
+        return _Child(str(run.info.run_id), attempt, state)
 
-    def _log(self, child: _Child, trial: Trial, metrics: list[Metric], tags: list[RunTag]) -> None:
-        params = [Param(key, _text(value)) for key, value in trial.params.items()] if not child.has_params else []
-        rest = metrics[MAX_METRICS:]
-        self._client.log_batch(child.run_id, metrics[:MAX_METRICS], params, tags)
-        child.has_params = True
-        for start in range(0, len(rest), MAX_METRICS):
-            self._client.log_batch(child.run_id, rest[start : start + MAX_METRICS])
+    def _log(self, run_id: str, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
+        """One call where MLflow's limits allow it, and nothing where there is nothing to log."""
+        while metrics or params or tags:
+            self._client.log_batch(run_id, metrics[:MAX_METRICS], params[:MAX_PARAMS], tags)
+            metrics, params, tags = metrics[MAX_METRICS:], params[MAX_PARAMS:], []
 
 
 class _Child:
@@ -266,11 +293,22 @@ def _agrees(run: Run, trial: Trial) -> bool:
 
 def _metrics(report: Report) -> list[Metric]:
     when = int(report.time * 1000)
-    return [Metric(name, value, when, report.step) for name, value in report.metrics.items()]
+    return [Metric(_key(name), value, when, report.step) for name, value in report.metrics.items()]
 
 
-def _text(value: Any) -> str:
-    return str(value)[:MAX_VALUE]
+def _params(values: Mapping[str, Any], prefix: str = "") -> list[Param]:
+    return [Param(_key(prefix + name), _sayable(str(value))[:MAX_VALUE]) for name, value in values.items()]
+
+
+def _key(name: str) -> str:
+    """A name that MLflow takes: letters, digits, spaces and ``_-.:/``, and no path that leaves its folder."""
+    name = re.sub(r"[^\w\-. :/]", "_", name[:250])
+    return posixpath.normpath(name).lstrip("/.") or "_"
+
+
+def _sayable(text: str) -> str:
+    """Text without the halves of characters that no encoding takes."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _best(values: Iterable[float | None], direction: str) -> float | None:

@@ -1,0 +1,329 @@
+"""The mirror: never in the search's way, and complete in the end whatever the store does on the way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from hpo.tracking import mirror as module
+from hpo.tracking.mirror import Mirror
+from hpo.trial import COMPLETE, FAILED, RUNNING, Report, Trial
+
+PATIENCE = 30.0
+
+
+class FakeStore:
+    """Keeps in memory what it is told; does what ``trouble`` does before, and ``after`` after, it obeys a call.
+
+    Attributes:
+        runs: (number, attempt, state, reports) per run; a number that is there twice is a doubled run.
+        log: The names of all calls.
+    """
+
+    def __init__(self, trouble: Callable[[str], None] = lambda call: None, after: Callable[[str], None] | None = None):
+        self._trouble, self._after = trouble, after or (lambda call: None)
+        self.runs: list[tuple[int, int, str, int]] = []
+        self.log: list[str] = []
+        self.threads: set[str] = set()
+        self.counted: list[int] = []
+        self.status: str | None = None
+
+    def _call(self, name: str, obey: Callable[[], Any]) -> Any:
+        self.log.append(name)
+        self.threads.add(threading.current_thread().name)
+        self._trouble(name)
+        answer = obey()
+        self._after(name)
+        return answer
+
+    def open(self, trials: Iterable[Trial]) -> set[int]:
+        def obey() -> set[int]:
+            finished = {run_of(trial): trial.number for trial in trials if trial.finished}
+            self.runs = [run for run in dict.fromkeys(self.runs) if run in finished]
+            return {run[0] for run in self.runs}
+
+        return self._call("open", obey)  # type: ignore[no-any-return]
+
+    def write(self, trial: Trial) -> None:
+        def obey() -> None:
+            # As in MLflow, the caller knows a run only once its call has been answered.
+            if self._known.get(trial.number) in self.runs:
+                self.runs.remove(self._known[trial.number])
+            self.runs.append(run_of(trial))
+
+        self._call("write", obey)
+        self._known[trial.number] = run_of(trial)
+
+    @property
+    def _known(self) -> dict[int, tuple[int, int, str, int]]:
+        return self.__dict__.setdefault("known", {})  # type: ignore[no-any-return]
+
+    def progress(self, trials: list[Trial]) -> None:
+        self._call("progress", lambda: self.counted.extend(trial.number for trial in trials))
+
+    def end(self, status: str) -> None:
+        def obey() -> None:
+            self.status = status
+
+        self._call("end", obey)
+
+
+def run_of(trial: Trial) -> tuple[int, int, str, int]:
+    return trial.number, trial.attempt, trial.state, len(trial.reports)
+
+
+def a_trial(number: int, state: str = COMPLETE) -> Trial:
+    trial = Trial(number, {"lr": 0.1}, seed=number, started=1.0, reports=[Report(1, 2.0, {"score": 1.0})])
+    if state != RUNNING:
+        trial.ended, trial.value, trial.state = 3.0, 1.0, state
+    return trial
+
+
+@pytest.fixture(autouse=True)
+def haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "INTERVAL", 0.01)
+    monkeypatch.setattr(module, "BACKOFF", (0.01, 0.05))
+
+
+@pytest.fixture
+def warnings() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """What a stuck store waits for; opened at the latest when the test is over."""
+    gate = threading.Event()
+    yield gate
+    gate.set()
+
+
+def failing(times: int, error: Exception | None = None, calls: tuple[str, ...] = ("open", "write", "progress", "end")):  # type: ignore[no-untyped-def]
+    """Trouble: each of the calls named fails so many times before it works."""
+    left = dict.fromkeys(calls, times)
+
+    def trouble(call: str) -> None:
+        if left.get(call, 0):
+            left[call] -= 1
+            raise error or ConnectionError(f"{call}: no answer")
+
+    return trouble
+
+
+def whole(store: FakeStore, numbers: Iterable[int]) -> bool:
+    return sorted(store.runs) == [(number, 1, COMPLETE, 1) for number in numbers]
+
+
+# A store that is well ----------------------------------------------------------------------------------------------
+
+
+def test_every_trial_is_there_once_when_the_mirror_is_closed(warnings: list[str]) -> None:
+    store = FakeStore()
+    mirror = Mirror(lambda: store, [], warnings.append)
+    for number in range(50):
+        trial = a_trial(number, RUNNING)
+        mirror.update(trial)
+        trial.ended, trial.value, trial.state = 3.0, 1.0, COMPLETE
+        mirror.update(trial)
+
+    assert mirror.close("FINISHED", PATIENCE) == 0
+    assert whole(store, range(50))
+    assert sorted(store.counted) == list(range(50))
+    assert store.status == "FINISHED"
+    assert warnings == []
+
+
+def test_a_running_trial_is_there_while_it_runs(warnings: list[str]) -> None:
+    store = FakeStore()
+    mirror = Mirror(lambda: store, [], warnings.append)
+    trial = a_trial(0, RUNNING)
+    mirror.update(trial)
+
+    deadline = time.monotonic() + 30
+    while store.runs != [(0, 1, RUNNING, 1)] and time.monotonic() < deadline:
+        time.sleep(0.01)
+    trial.reports.append(Report(2, 3.0, {"score": 2.0}))
+    mirror.update(trial)
+    while store.runs != [(0, 1, RUNNING, 2)] and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+    assert store.runs == [(0, 1, RUNNING, 2)]
+    assert mirror.close("KILLED", PATIENCE) == 0
+    assert store.status == "KILLED"
+
+
+def test_what_the_ledger_holds_and_the_store_lacks_is_written_too(warnings: list[str]) -> None:
+    store = FakeStore()
+    store.runs = [run_of(a_trial(1))]
+
+    mirror = Mirror(lambda: store, [a_trial(number) for number in range(4)], warnings.append)
+
+    assert mirror.close("FINISHED", PATIENCE) == 0
+    assert whole(store, range(4))
+    assert sorted(store.counted) == [0, 2, 3]
+
+
+def test_a_mirror_with_nothing_to_do_still_opens_and_ends_its_parent(warnings: list[str]) -> None:
+    store = FakeStore()
+
+    assert Mirror(lambda: store, [], warnings.append).close("FINISHED", PATIENCE) == 0
+    assert store.log == ["open", "end"]
+
+
+def test_closing_at_any_moment_ends(warnings: list[str]) -> None:
+    for number in range(100):
+        store = FakeStore()
+        mirror = Mirror(lambda store=store: store, [], warnings.append)  # type: ignore[misc]
+        mirror.update(a_trial(number))
+        if number % 3:
+            time.sleep(number % 7 / 1000)
+        assert mirror.close("FINISHED", PATIENCE) == 0
+        assert whole(store, [number])
+
+
+# Never in the way --------------------------------------------------------------------------------------------------
+
+
+def test_the_search_waits_for_no_call(warnings: list[str], gate: threading.Event) -> None:
+    store = FakeStore(lambda call: gate.wait() and None)
+    mirror = Mirror(lambda: store, [], warnings.append)
+
+    for number in range(1000):  # returns though not one call has been answered
+        mirror.update(a_trial(number))
+
+    assert not store.runs
+    gate.set()
+    assert mirror.close("FINISHED", PATIENCE) == 0
+    assert whole(store, range(1000))
+    assert store.threads == {"mirror"}
+
+
+def test_a_trial_that_reports_often_while_the_store_is_slow_is_pending_once(
+    warnings: list[str], gate: threading.Event
+) -> None:
+    store = FakeStore(lambda call: gate.wait() and None)
+    mirror = Mirror(lambda: store, [], warnings.append)
+    trial = a_trial(0, RUNNING)
+    for step in range(2, 5000):
+        trial.reports.append(Report(step, 2.0, {"score": 1.0}))
+        mirror.update(trial)
+    gate.set()
+
+    assert mirror.close("FINISHED", PATIENCE) == 0
+    assert store.runs == [(0, 1, RUNNING, 4999)]
+    assert store.log.count("write") <= 2
+
+
+def test_what_changes_while_it_is_written_is_written_again(warnings: list[str], gate: threading.Event) -> None:
+    inside = threading.Event()
+
+    def stall_in_write(call: str) -> None:
+        if call == "write":
+            inside.set()
+            gate.wait()
+
+    trial = a_trial(0, RUNNING)
+    store = FakeStore(after=stall_in_write)
+    mirror = Mirror(lambda: store, [], warnings.append)
+    mirror.update(trial)
+    assert inside.wait(30)
+    trial.ended, trial.value, trial.state = 3.0, 1.0, COMPLETE
+    mirror.update(trial)
+    gate.set()
+
+    assert mirror.close("FINISHED", PATIENCE) == 0
+    assert (0, 1, COMPLETE, 1) in store.runs
+    assert store.counted == [0]
+
+
+# A store that fails ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("obeys", [False, True], ids=["and did nothing", "though it obeyed"])
+def test_a_store_that_fails_for_a_while_has_every_trial_once_in_the_end(warnings: list[str], obeys: bool) -> None:
+    trouble = failing(3)
+    store = FakeStore(after=trouble) if obeys else FakeStore(trouble)
+    mirror = Mirror(lambda: store, [a_trial(100)], warnings.append)
+    for number in range(20):
+        mirror.update(a_trial(number))
+        time.sleep(0.01)
+    deadline = time.monotonic() + 30
+    while len(store.runs) < 21 and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+    for _ in range(5):  # the parent's end fails too, and is tried a few times only
+        missing = mirror.close("FINISHED", PATIENCE)
+    assert missing in (0, 1)
+    assert whole(store, [*range(20), 100])
+
+
+def test_one_warning_says_the_first_reason(warnings: list[str]) -> None:
+    mirror = Mirror(lambda: FakeStore(failing(10**6)), [], warnings.append)
+    for number in range(20):
+        mirror.update(a_trial(number))
+        time.sleep(0.01)
+
+    assert mirror.close("FINISHED", PATIENCE) == 20
+    assert warnings == ["ConnectionError: open: no answer"]
+
+
+def test_a_store_that_cannot_even_be_made_costs_nothing_but_a_warning(warnings: list[str]) -> None:
+    def make_store() -> FakeStore:
+        raise OSError("no such database")
+
+    mirror = Mirror(make_store, [a_trial(number) for number in range(7)], warnings.append)
+    mirror.update(a_trial(7))
+
+    assert mirror.close("FINISHED", PATIENCE) == 8
+    assert warnings == ["OSError: no such database"]
+
+
+def test_a_store_that_never_answers_is_left_behind(warnings: list[str], gate: threading.Event) -> None:
+    mirror = Mirror(lambda: FakeStore(lambda call: gate.wait() and None), [], warnings.append)
+    for number in range(3):
+        mirror.update(a_trial(number))
+
+    assert mirror.close("FINISHED", 0.2) == 3
+
+
+def test_a_store_that_stops_answering_in_the_middle_is_counted_exactly(
+    warnings: list[str], gate: threading.Event
+) -> None:
+    written = iter(range(1000))
+
+    def stall(call: str) -> None:
+        if call == "write" and next(written) == 4:
+            gate.wait()
+
+    store = FakeStore(stall)
+    mirror = Mirror(lambda: store, [a_trial(number) for number in range(10)], warnings.append)
+
+    missing = mirror.close("FINISHED", 0.3)
+
+    assert len(store.runs) == 4
+    assert missing in (5, 6)  # the one that is on its way may arrive
+
+
+def test_after_a_failure_the_store_is_asked_what_it_holds(warnings: list[str]) -> None:
+    store = FakeStore(after=failing(1, calls=("write",)))
+    mirror = Mirror(lambda: store, [], warnings.append)
+    mirror.update(a_trial(0))
+
+    assert mirror.close("FINISHED", PATIENCE) == 0
+    assert whole(store, [0])
+    assert store.log.count("open") == 2
+
+
+def test_a_password_in_what_the_store_says_is_never_passed_on(warnings: list[str]) -> None:
+    error = ConnectionError("API request to http://me:secret@tracking:5000/api failed\nHTTPConnectionPool(...)")
+    mirror = Mirror(lambda: FakeStore(failing(10**6, error)), [], warnings.append)
+    mirror.update(a_trial(0, FAILED))
+
+    assert mirror.close("FINISHED", PATIENCE) == 1
+    assert warnings == [
+        "ConnectionError: API request to http://me:***@tracking:5000/api failed HTTPConnectionPool(...)"
+    ]
