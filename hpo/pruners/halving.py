@@ -46,19 +46,19 @@ class HalvingPruner(BasePruner):
         if rung is None:
             return False
         sign = -1.0 if study.direction is StudyDirection.MAXIMIZE else 1.0
-        own = _cost(sign, trial, rung)
-        if own is None or own == math.inf:
-            return True  # NaN, or as bad as can be
-        peers = before_batch(study.get_trials(deepcopy=False), trial.number, self._batch)
-        costs = [
-            cost
-            for peer in peers
-            if peer.number != trial.number
-            and self._bracket(peer.number) == bracket
-            and (cost := _cost(sign, peer, rung)) is not None
-        ]
-        places = max(1, (len(costs) + 1) // self._eta)
-        return sum(cost < own for cost in costs) >= places
+        own = _value_at(trial, rung)
+        assert own is not None  # the last report is the one that reached the rung
+        if math.isnan(own) or sign * own == math.inf:
+            return True
+        better, there = 0, 1
+        for peer in before_batch(study.get_trials(deepcopy=False), trial.number, self._batch):
+            if self._bracket(peer.number) != bracket or peer.number == trial.number:
+                continue
+            value = _value_at(peer, rung)
+            if value is not None:
+                there += 1
+                better += sign * value < sign * own  # false for NaN: nothing is worse
+        return better >= max(1, there // self._eta)
 
     def _bracket(self, number: int) -> int:
         return self._cycle[number % len(self._cycle)]
@@ -75,16 +75,13 @@ class HalvingPruner(BasePruner):
         return found
 
 
-def _cost(sign: float, trial: FrozenTrial, rung: int) -> float | None:
-    """The trial's first value at or after a step, the lower the better; None when it has not come so far."""
+def _value_at(trial: FrozenTrial, rung: int) -> float | None:
+    """The trial's first value at or after a step; None when it has not come so far."""
     values = trial.intermediate_values
     value = values.get(rung)
-    if value is None:
-        later = [step for step in values if step > rung]
-        if not later:
-            return None
-        value = values[min(later)]
-    return math.inf if math.isnan(value) else sign * value
+    if value is None and next(reversed(values), 0) > rung:  # its reports skipped the rung
+        return values[min(step for step in values if step > rung)]
+    return value
 
 
 def brackets(min_resource: int, max_resource: int, reduction_factor: int) -> list[int]:

@@ -50,20 +50,20 @@ def interval(correlation: float, count: int) -> tuple[float, float] | None:
     return (math.tanh(centre - half), math.tanh(centre + half))
 
 
-def dependence(features: Floats, goodness: Floats) -> float:
-    """How often chance alone explains as much of ``goodness`` by ``features`` as was seen: a permutation test.
+def dependence(features: Floats, outcome: Floats) -> float:
+    """How often chance alone explains as much of ``outcome`` by ``features`` as was seen: a permutation test.
 
     Args:
         features: Shape (trials, features).
-        goodness: Shape (trials,).
+        outcome: Shape (trials,).
 
     Returns:
         The p of the share of variance that a linear model on the features explains; 1 where there is nothing to
         explain.
     """
-    centred = goodness - goodness.mean() if len(goodness) else goodness
+    centred = outcome - outcome.mean() if len(outcome) else outcome
     basis = _basis(features)
-    if len(goodness) < 4 or not centred.any() or basis.shape[1] >= len(goodness) - 1 or not basis.shape[1]:
+    if len(outcome) < 4 or not centred.any() or basis.shape[1] >= len(outcome) - 1 or not basis.shape[1]:
         return 1.0
     shuffled = np.random.default_rng(_SEED).permuted(np.tile(centred, (PERMUTATIONS, 1)), axis=1)
     seen = float(((centred @ basis) ** 2).sum())

@@ -136,59 +136,49 @@ def judge(
     late = set(history.unfinished.get(end, ()))
     counted = [p for p in history.points if p.number < end and p.number not in late and inside(space, box, p.params)]
     counted.sort(key=lambda point: (point.order, point.number))
-    goodness = -rank([point.order for point in counted])
+    ranks = rank([point.order for point in counted]) * (-1.0 if direction == "maximize" else 1.0)
     best = max(2, math.ceil(options["keep"] * len(counted)))
     findings = []
     for parameter in space.parameters:
         rows = [row for row, point in enumerate(counted) if parameter.name in point.params]
         values = [counted[row].params[parameter.name] for row in rows]
-        top = [value for row, value in zip(rows, values, strict=True) if row < best]
-        finding = _judge_choice if isinstance(parameter, Choice) else _judge_number
-        sign = 1.0 if direction == "maximize" else -1.0
-        findings.append(finding(index, parameter, box[parameter.name], values, top, goodness[rows], options, sign))
+        sample = _Sample(values, [value for row, value in zip(rows, values, strict=True) if row < best], ranks[rows])
+        conclude = _of_choice if isinstance(parameter, Choice) else _of_number
+        findings.append(conclude(index, parameter, box[parameter.name], sample, options))
     return findings
 
 
-def _judge_choice(
-    index: int,
-    parameter: Parameter,
-    old: Range,
-    values: list[Any],
-    top: list[Any],
-    goodness: Floats,
-    options: Mapping[str, Any],
-    sign: float,
-) -> Finding:
+@dataclass(frozen=True)
+class _Sample:
+    """One parameter's values over trials, those of the best trials, and the ranks of the trials' metric."""
+
+    values: list[Any]
+    top: list[Any]
+    metric: Floats
+
+
+def _of_choice(index: int, parameter: Parameter, old: Range, sample: _Sample, options: Mapping[str, Any]) -> Finding:
     assert isinstance(parameter, Choice)
-    labels = [parameter.encode(value) for value in values]
+    labels = [parameter.encode(value) for value in sample.values]
     one_hot = np.array([[label == parameter.encode(choice) for choice in old] for label in labels], dtype=np.float64)
-    p = dependence(one_hot, goodness)
-    effect = p < options["alpha"] and bool(top)
-    new = keep_choices(old, top) if effect else old
-    return Finding(index, parameter.name, len(values), len(top), old, new, None, None, p, effect)
+    p = dependence(one_hot, sample.metric)
+    effect = p < options["alpha"] and bool(sample.top)
+    new = keep_choices(old, sample.top) if effect else old
+    return Finding(index, parameter.name, len(sample.values), len(sample.top), old, new, None, None, p, effect)
 
 
-def _judge_number(
-    index: int,
-    parameter: Parameter,
-    old: Range,
-    values: list[Any],
-    top: list[Any],
-    goodness: Floats,
-    options: Mapping[str, Any],
-    sign: float,
-) -> Finding:
+def _of_number(index: int, parameter: Parameter, old: Range, sample: _Sample, options: Mapping[str, Any]) -> Finding:
     assert isinstance(parameter, Float | Int)
-    u = positions(parameter, old, values)
+    u = positions(parameter, old, sample.values)
     middle = rank(u) - (len(u) - 1) / 2
-    p = dependence(np.stack([middle, middle**2], axis=1), goodness)
-    correlation = sign * spearman(u, goodness)
-    effect = p < options["alpha"] and bool(top)
-    shown = (index, parameter.name, len(values), len(top), old)
+    p = dependence(np.stack([middle, middle**2], axis=1), sample.metric)
+    correlation = spearman(u, sample.metric)
+    effect = p < options["alpha"] and bool(sample.top)
+    shown = (index, parameter.name, len(u), len(sample.top), old)
     measured = (correlation, interval(correlation, len(u)), p, effect)
-    if not top:
+    if not sample.top:
         return Finding(*shown, old, *measured)
-    shrunk = shrink(parameter, old, top, options)
+    shrunk = shrink(parameter, old, sample.top, options)
     if not effect:
         return Finding(*shown, old, *measured, shrunk.touches)
     return Finding(*shown, shrunk.new, *measured, shrunk.touches, shrunk.at_bound, shrunk.widened)
