@@ -12,6 +12,7 @@ from hpo.cli.evaluate import evaluate
 from hpo.cli.report import report
 from hpo.cli.run import run
 from hpo.cli.studies import best, delete, list_studies, show
+from hpo.cli.ui import ui
 from hpo.errors import HpoError
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app.command()(show)
 app.command()(best)
 app.command()(evaluate)
 app.command()(report)
+app.command()(ui)
 app.command()(fetch)
 app.command()(doctor)
 app.command()(delete)

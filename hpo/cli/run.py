@@ -268,4 +268,5 @@ def _say_results(study: Study, trials: list[Trial], where: Address, *, as_json: 
 def _how_to_browse(tracking: str) -> str:
     if tracking.startswith(("http://", "https://")):
         return f"\nBrowse the runs: {redact(tracking)}\n"
-    return f"\nBrowse the runs: mlflow ui --backend-store-uri {redact(tracking)}\n"
+    other = "" if tracking == DEFAULT_TRACKING else f" --tracking {redact(tracking)}"
+    return f"\nBrowse the runs: hpo ui{other}\n"

@@ -62,7 +62,7 @@ def test_the_number_of_parameters_does_not_break_the_table(hpo: CommandLine) -> 
 
 def test_mlflow_is_told_how_to_be_browsed(hpo: CommandLine, mlflow_database: str) -> None:
     ended = hpo("run", "s.toml", "--workers", "0", "--tracking", mlflow_database)
-    assert ended.out.splitlines()[-1] == f"Browse the runs: mlflow ui --backend-store-uri {mlflow_database}"
+    assert ended.out.splitlines()[-1] == f"Browse the runs: hpo ui --tracking {mlflow_database}"
 
 
 # The second run ----------------------------------------------------------------------------------------------------
