@@ -26,6 +26,7 @@ os.environ.setdefault(
 )
 
 import ray
+from ray._private.ray_constants import LOG_PREFIX_ACTOR_NAME
 from ray.exceptions import RayError
 
 from hpo.errors import HpoError, InputError
@@ -49,6 +50,8 @@ class _Actor:
         return self._worker.name
 
     def run(self, task: Task) -> Iterator[list[Event]]:
+        for stream in (sys.stdout, sys.stderr):  # Ray's own mark for what its log lines are prefixed with
+            print(f"{LOG_PREFIX_ACTOR_NAME}trial {task.number}", file=stream, flush=True)
         yield from self._worker.run(task)
 
     def stop(self, number: int, attempt: int) -> None:
