@@ -33,6 +33,7 @@ def test_u15_after_500_iterations_all_lead_sgd_and_d1_is_not_repeated():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_u15_bands_and_order_after_2000_iterations():
     bands = {"sgd": (0.185, 0.215), "momentum": (0.055, 0.070), "adam": (0.025, 0.050), "adagrad": (0.020, 0.038)}
     runs = {name: [batch_losses(seed, make(), 2000) for seed in range(3)] for name, make in FIG_6_9.items()}
@@ -91,6 +92,7 @@ def test_w13_std_001_does_not_learn_and_he_leads_xavier():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_w13_bands_after_2000_iterations():
     bands = {0.01: (2.295, 2.307), "xavier": (0.255, 0.33), "he": (0.18, 0.215)}
     runs = {i: [batch_losses(seed, SGD(0.01), 2000, initializer=i) for seed in range(3)] for i in bands}

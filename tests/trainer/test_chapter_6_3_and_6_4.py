@@ -88,6 +88,7 @@ def test_r4_weight_decay_narrows_the_gap():
 
 @pytest.mark.parametrize(("rate", "change"), [(0.15, -0.01), (0.2, -0.05)])
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_r8_dropout_narrows_the_gap(rate, change):
     changes = []
     for seed in range(5):
