@@ -8,6 +8,7 @@ Linux only: elsewhere nothing is watched.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -40,16 +41,20 @@ def watch() -> None:
 
 def marked(mark: str) -> list[int]:
     """The processes of this user that carry the mark."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                environ = (entry / "environ").read_bytes()
-            except OSError:  # ended meanwhile, or somebody else's
-                continue
-            if f"{MARK}={mark}".encode() in environ.split(b"\0"):
-                found.append(int(entry.name))
-    return found
+    # Ray's Python helpers write their title over the environment they were given; but their logs are the driver's.
+    logs = re.compile(rf"/session_[^/]*_{mark.partition('-')[0]}/logs/")
+    return [
+        int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _carries(entry, mark, logs)
+    ]
+
+
+def _carries(process: Path, mark: str, logs: re.Pattern[str]) -> bool:
+    try:
+        if f"{MARK}={mark}".encode() in (process / "environ").read_bytes().split(b"\0"):
+            return True
+        return any(logs.search(str(file.readlink())) for file in (process / "fd").iterdir())
+    except OSError:  # ended meanwhile, or somebody else's
+        return False
 
 
 def _reap(mark: str) -> None:
