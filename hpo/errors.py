@@ -13,12 +13,12 @@ class HpoError(Exception):
 
 
 class Interrupted(HpoError):
-    """The user ended a search; what was still running is run again by the next ``hpo run``."""
+    """The user ended a search; what was still running is run again by the same command."""
 
     exit_code = 130
 
-    def __init__(self, study_file: object) -> None:
-        super().__init__(f"interrupted; the same `hpo run {study_file}` goes on with it")
+    def __init__(self, command: str) -> None:
+        super().__init__(f"interrupted; the same `{command}` goes on with it")
 
 
 class InputError(HpoError):

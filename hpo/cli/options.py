@@ -29,3 +29,21 @@ Tracking = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The study's name.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace one key of the study, such as sampler.name=tpe."),
+]
+Workers = Annotated[
+    str,
+    typer.Option(
+        metavar="N|auto",
+        help="How many trials run at once; auto fills the machine or the cluster; "
+        "0 runs them in this process, without Ray.",
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(envvar="RAY_ADDRESS", metavar="RAY", help="A Ray cluster; without it Ray starts on this machine."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Ray's log and the workers' output.")]
