@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +17,9 @@ from hpo.ledger.address import DEFAULT_STORAGE, Address, parse, redact
 from hpo.ledger.storage import probe
 from hpo.tracking import DEFAULT_TRACKING
 from hpo.trial import FAILED, best_first, counts
+
+if TYPE_CHECKING:
+    from hpo.ledger.books import Book
 
 
 def list_studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
@@ -54,10 +58,14 @@ def show(
 
     book = books.read(where, name)
     from hpo.report.insight import study_insight
+    from hpo.report.narrowed import findings
 
     insight = study_insight(book.study, book.trials, resamples=0)
     if as_json:
-        print_json(book.head(top) | {"parameters": [parameter.to_dict() for parameter in insight.parameters]})
+        more = {"parameters": [parameter.to_dict() for parameter in insight.parameters]}
+        if found := findings(book.study, book.trials):
+            more["rounds"] = [dataclasses.asdict(finding) for finding in found]
+        print_json(book.head(top) | more)
         return
     total = counts(book.trials)
     state = f"{book.state} by {book.holder}" if book.holder else book.state
@@ -71,10 +79,21 @@ def show(
     if book.trials:
         tie = insight.tie(book.study.metric)
         sys.stdout.writelines(f"{line}\n" for line in [*insight.lines(), *([tie] if tie else [])])
+    _print_rounds(book)
     failed = [trial for trial in book.trials if trial.state == FAILED]
     if failed:
         reason = (failed[-1].error or "").splitlines()
         sys.stdout.write(f"last failure, trial {failed[-1].number}: {reason[-1] if reason else 'unknown'}\n")
+
+
+def _print_rounds(book: Book) -> None:
+    """What every round of a narrowing search concluded, and from what."""
+    from hpo.report.narrowed import findings, said
+
+    rows = [list(said(finding).values()) for finding in findings(book.study, book.trials)]
+    if rows:
+        sys.stdout.write("\n")
+        print_table(["round", "parameter", "drawn from", "next", "evidence", "remark"], rows, words=True)
 
 
 def best(

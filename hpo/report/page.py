@@ -15,10 +15,9 @@ from markupsafe import Markup
 
 from hpo.report.figures.style import THEME
 from hpo.report.insight import Insight
-from hpo.report.narrowed import findings
-from hpo.report.scale import duration, label, signed
+from hpo.report.narrowed import findings, said
+from hpo.report.scale import duration, label
 from hpo.report.usage import usage
-from hpo.samplers.rounds import Finding
 from hpo.space import Choice, Float, Int, Parameter
 from hpo.study import Study
 from hpo.trial import FAILED, Trial, best_first, counts
@@ -81,7 +80,7 @@ def render(study: Study, trials: Sequence[Trial], drawings: Mapping[str, str], i
             {"about": about, "range": describe(parameter), "importance": _importance(about.importance)}
             for about, parameter in zip(insight.parameters, study.space.parameters, strict=True)
         ],
-        rounds=[_finding(finding) for finding in findings(study, trials)],
+        rounds=[said(finding) for finding in findings(study, trials)],
         figures=[
             {"name": name, "title": title, "caption": caption, "svg": inline(drawings[name], title)}
             for name, (title, caption) in CAPTIONS.items()
@@ -179,28 +178,6 @@ def _row(trial: Trial, names: Sequence[str], tied: set[int]) -> dict[str, Any]:
         "time": "" if trial.seconds is None else duration(trial.seconds),
         "is_best": trial.number in tied,
     }
-
-
-def _finding(finding: Finding) -> dict[str, Any]:
-    about = [f"p = {finding.p:.2g}"]
-    if finding.correlation is not None and finding.interval is not None:
-        low, high = finding.interval
-        about.insert(0, f"rank correlation {signed(finding.correlation)}, 95% interval {signed(low)} to {signed(high)}")
-    remarks = [f"the best reach the {end} bound" for end in finding.at_bound] + ["widened"] * finding.widened
-    if not finding.effect:
-        remarks.append("no effect shown: not narrowed")
-    return {
-        "round": finding.round + 1,
-        "parameter": finding.parameter,
-        "old": _range(finding.old, finding.correlation is None),
-        "new": _range(finding.new, finding.correlation is None),
-        "evidence": ", ".join(about),
-        "remark": ", ".join(remarks),
-    }
-
-
-def _range(ends: Sequence[Any], choices: bool) -> str:
-    return (", " if choices else " to ").join(label(end, 24) for end in ends)
 
 
 def _failure(trial: Trial) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import tomllib
 from pathlib import Path
@@ -222,3 +223,18 @@ def test_delete_moves_the_mlflow_experiment_to_the_trash(hpo: CommandLine, mlflo
         "moved its MLflow experiment to the trash",
     ]
     assert hpo("list", "--json").json == []
+
+
+# the evidence of a narrowing search --------------------------------------------------------------------------------
+
+
+def test_show_says_what_each_round_of_a_narrowing_search_concluded(hpo: CommandLine) -> None:
+    hpo.run("--set=sampler.name=narrowing", "--set=sampler.round=12", "--set=budget.trials=24")
+    rounds = json.loads(hpo("show", "small", "--json").out)["rounds"]
+    assert [(one["round"], one["parameter"]) for one in rounds] == [(0, "lr"), (1, "lr")]
+    assert rounds[0]["effect"]
+    assert rounds[0]["new"][1] < rounds[0]["old"][1]
+    assert rounds[1]["old"] == rounds[0]["new"]
+    text = hpo("show", "small").out
+    assert "drawn from" in text
+    assert "rank correlation +" in text
