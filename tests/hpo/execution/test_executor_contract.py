@@ -249,10 +249,23 @@ def test_a_generator_that_ended_before_the_stop_arrived_is_finished(executor: Ex
     assert end(run_one(executor, task("number"))).how == FINISHED
 
 
+def stop_at_first_report(executor: Executor, folder: Path) -> Callable[[Event], None]:
+    """Asks for a stop at the first report; the second one comes when the stop has arrived."""
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Reported) and event.reports[0].step == 1:
+            executor.stop(event.number)
+            settle(executor)
+            go(folder, *range(2, 100))
+
+    go(folder, 1)
+    return hear
+
+
 def test_a_stop_for_one_attempt_does_not_end_the_next(executor: Executor, tmp_path: Path) -> None:
-    go(tmp_path, *range(1, 100))
     first = task("step_by_step", folder=str(tmp_path))
-    run_one(executor, first, hear=lambda event: executor.stop(event.number))
+    stopped = run_one(executor, first, hear=stop_at_first_report(executor, tmp_path))
+    assert end(stopped).how == STOPPED
 
     again = Task(first.number, 2, {"act": "count", "steps": 50}, 0)
     events = run_one(executor, again)
@@ -269,13 +282,9 @@ def test_a_stop_of_an_unknown_trial_does_nothing(executor: Executor) -> None:
 
 
 def test_an_objective_that_fails_to_clean_up_is_told(executor: Executor, tmp_path: Path) -> None:
-    go(tmp_path, *range(1, 100))
+    one = task("step_by_step", folder=str(tmp_path), careless=True)
 
-    events = run_one(
-        executor,
-        task("step_by_step", folder=str(tmp_path), careless=True),
-        hear=lambda event: executor.stop(event.number),
-    )
+    events = run_one(executor, one, hear=stop_at_first_report(executor, tmp_path))
 
     assert end(events).how == RAISED
     assert "the scratch folder is gone" in (end(events).error or "")
