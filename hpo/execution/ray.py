@@ -116,9 +116,14 @@ class RayExecutor:
         workers: How many actors to keep; None for as many as the cluster holds, now and when nodes join or leave.
         resources: What each of them asks of Ray.
         most: Never more actors than this; a study of ten trials needs no eleventh worker.
+
+    Raises:
+        InputError: When no node can hold a single worker.
     """
 
     def __init__(self, job: Job, workers: int | None, resources: Resources, most: int = sys.maxsize) -> None:
+        if capacity(resources) == 0:
+            raise InputError(f"workers: no node has what one worker asks for: {_asked(resources)}")
         self._job = ray.put(job)
         self._resources = resources
         self._fixed = workers
@@ -238,6 +243,11 @@ def capacity(resources: Resources) -> int:
         if node["Alive"]:
             count += min(int(node["Resources"].get(name, 0) / need) for name, need in needs.items() if need)
     return count
+
+
+def _asked(resources: Resources) -> str:
+    asked = [f"{resources.cpus:g} CPUs", f"{resources.gpus:g} GPUs", f"{resources.memory:g} bytes of memory"]
+    return ", ".join(text for text in asked if not text.startswith("0 "))
 
 
 def _say(error: BaseException, worker: str) -> str:

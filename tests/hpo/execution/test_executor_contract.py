@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from hpo.errors import HpoError
+from hpo.errors import HpoError, InputError
 from hpo.execution import FINISHED, LOST, RAISED, STOPPED, Ended, Event, Executor, Job, Reported, Started, Task
 from hpo.execution.inline import InlineExecutor
 from hpo.study import Resources
@@ -507,3 +507,11 @@ def test_workers_that_cannot_start_say_why(ray_here: None, objective: str, said:
             poll_for_a_while(broken)
     finally:
         broken.close()
+
+
+def test_a_resource_that_no_node_has_is_said_at_once(ray_here: None) -> None:
+    from hpo.execution.ray import RayExecutor
+
+    with pytest.raises(InputError) as caught:
+        RayExecutor(JOB, 1, Resources(cpus=0.5, gpus=7.0, memory=0.0))
+    assert str(caught.value) == "workers: no node has what one worker asks for: 0.5 CPUs, 7 GPUs"
