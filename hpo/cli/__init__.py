@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from hpo.cli.compare import compare
 from hpo.cli.data import fetch
 from hpo.cli.doctor import doctor
 from hpo.cli.evaluate import evaluate
@@ -27,6 +28,7 @@ app.command()(run)
 app.command("list")(list_studies)
 app.command()(show)
 app.command()(best)
+app.command()(compare)
 app.command()(evaluate)
 app.command()(report)
 app.command()(ui)

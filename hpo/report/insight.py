@@ -20,6 +20,7 @@ from hpo.samplers.rounds import order
 from hpo.space import Choice, Parameter, Space
 from hpo.study import Study
 from hpo.trial import COMPLETE, PRUNED, Trial
+from hpo.verdict import holm
 
 if TYPE_CHECKING:
     from hpo.report.importance import Importance
@@ -181,16 +182,6 @@ def ranking(study: Study, trials: Sequence[Trial]) -> tuple[list[Trial], Floats]
     """The trials that can be compared, and their ranks, higher is better; equal ones share their mean rank."""
     scored = [t for t in trials if t.state in (COMPLETE, PRUNED)]
     return scored, -rank([order(t.state, t.value, len(t.reports), study.direction) for t in scored])
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected for how many there are (Holm, Scandinavian Journal of Statistics 6, 1979); order kept."""
-    corrected = [1.0] * len(p_values)
-    largest = 0.0
-    for place, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
-        corrected[index] = largest
-    return corrected
 
 
 def _about(study: Study, parameter: Parameter, scored: Sequence[Trial], goodness: Floats) -> ParameterInsight:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hpo.report.insight import FEWEST, holm, study_insight
+from hpo.report.insight import FEWEST, study_insight
 from hpo.report.scale import covering
 from hpo.trial import FAILED, PRUNED, RUNNING, Trial
 
@@ -141,9 +141,3 @@ def test_values_beyond_the_range_are_read_when_a_sampler_widened_it() -> None:
 def test_an_adaptive_sampler_is_told() -> None:
     assert study_insight(made.study(sampler={"name": "tpe"}), []).adaptive
     assert not study_insight(made.study(sampler={"name": "random"}), []).adaptive
-
-
-def test_holm_multiplies_the_smallest_p_by_the_number_of_tests_and_keeps_the_order() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([]) == []
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
