@@ -191,8 +191,9 @@ def _widened(parameter: Parameter, ends: tuple[Any, ...]) -> Parameter:
         return parameter
     low, high = min(ends[0], parameter.low), max(ends[1], parameter.high)
     if parameter.step and not parameter.log:  # whole steps further, on the lattice that is there
-        low = parameter.low - parameter.step * math.ceil((parameter.low - low) / parameter.step - 1e-9)
-        high = parameter.low + parameter.step * math.floor((high - parameter.low) / parameter.step + 1e-9)
+        first = math.floor((low - parameter.low) / parameter.step + 1e-9)
+        last = math.floor((high - parameter.low) / parameter.step + 1e-9)
+        low, high = (lattice_point(parameter.low, parameter.step, count) for count in (first, last))
     return replace(parameter, low=low, high=high)
 
 
@@ -311,6 +312,13 @@ def _position(value: Any, among: tuple[Any, ...]) -> int:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def lattice_point(low: float, step: float, count: int) -> float:
+    """``low + count * step`` as a person would write it: ``0.3``, and not ``0.30000000000000004``."""
+    if isinstance(low, int) and isinstance(step, int):
+        return low + count * step
+    return float(Decimal(str(low)) + count * Decimal(str(step)))
 
 
 def _on_lattice(value: float, low: float, step: float | None) -> bool:

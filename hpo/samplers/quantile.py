@@ -7,6 +7,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from hpo.space import lattice_point
+
 
 def quantile(distribution: BaseDistribution, u: float) -> Any:
     """The value at ``u`` of the uniform law over ``distribution`` (over its logarithm where it is logarithmic).
@@ -68,5 +70,5 @@ def within(distribution: BaseDistribution, low: float, high: float) -> BaseDistr
             log=distribution.log,
             step=distribution.step,
         )
-    top = distribution.high if last == count else start + last * step
-    return FloatDistribution(start + first * step, top, step=distribution.step)
+    bottom, top = (lattice_point(start, step, point) for point in (first, last))
+    return FloatDistribution(bottom, top, step=distribution.step)
