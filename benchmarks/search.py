@@ -5,23 +5,29 @@ those 100 trials, counted in epochs. Repeat r gives every side the seed r and th
 compared pair by pair. A search that has finished is not run again: the same command goes on, and prints the table.
 
     HPO_DATA_DIR=... OMP_NUM_THREADS=1 python benchmarks/search.py [--repeats 10] [--processes 2] [--folder DIR]
+
+With --table it runs nothing, and prints what the repeats say that all sides have finished.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
+import numpy as np
+
 from hpo.execution import Job
 from hpo.execution.inline import InlineExecutor
+from hpo.ledger import books
 from hpo.ledger.address import parse
 from hpo.ledger.ledger import Ledger
 from hpo.search import Search
 from hpo.study import load
 from hpo.trial import Trial
+from hpo.verdict import BEST, REPORTS, TRIALS, Comparison, Contrast, Trace, compare, contrast, correct, trace
 
 FILE = Path(__file__).parents[1] / "studies" / "fig_6_24.toml"
 EPOCHS = 50
@@ -83,16 +89,102 @@ def run_all(sides: Sequence[str], repeats: int, trials: int, folder: Path, proce
             pass
 
 
+# The table ---------------------------------------------------------------------------------------------------------
+
+
+def read(sides: Sequence[str], repeats: int, trials: int, folder: Path) -> dict[str, dict[int, Trace]]:
+    """The searches of the repeats that every side has finished."""
+    found: dict[str, dict[int, Trace]] = {}
+    for side in sides:
+        known = books.read_all(parse(str(folder / f"{side}.journal")), lambda name: True)
+        traces = {r: trace(known[f"{side}-r{r}"].trials, "maximize") for r in range(repeats) if f"{side}-r{r}" in known}
+        found[side] = {r: one for r, one in traces.items() if len(one.reports) and one.reports[-1] >= trials * EPOCHS}
+    whole = set.intersection(*(set(traces) for traces in found.values()))
+    return {side: {repeat: traces[repeat] for repeat in sorted(whole)} for side, traces in found.items()}
+
+
+def tables(found: dict[str, dict[int, Trace]], trials: int) -> Iterator[str]:
+    ends = [one.best[-1] for one in found["random"].values()]
+    target = float(np.median(ends))
+    yield f"{len(ends)} repeats; the target is the median best of `random` after {trials} trials, {target:.3g}."
+    for axis, names in ((TRIALS, ("random", "tpe", "narrowing")), (REPORTS, ("random", "asha", "hyperband"))):
+        if all(name in found for name in names):
+            yield from table(compare({name: found[name] for name in names}, "maximize", axis, target))
+    yield from third(found, trials * EPOCHS)
+
+
+def table(judged: Comparison) -> Iterator[str]:
+    unit = {TRIALS: "trials", REPORTS: "epochs"}[judged.axis]
+    yield f"\nEqual {unit}: {judged.common[judged.axis]:,}\n"
+    yield (
+        "| side | trials | epochs | best | mean of best so far | reached the target | trials to it | epochs to it |\n"
+        "|---|---|---|---|---|---|---|---|"
+    )
+    for side in judged.sides:
+        traces = side.traces.values()
+        cells = [
+            side.name,
+            f"{np.median([len(one.best) for one in traces]):.0f}",
+            f"{np.median([one.reports[-1] for one in traces]):,.0f}",
+            middle(side.best),
+            middle(side.area),
+            f"{side.reached} of {len(traces)}",
+            *("-" if (count := side.to_target[key]) is None else f"{count:,.0f}" for key in (TRIALS, REPORTS)),
+        ]
+        yield "| " + " | ".join(cells) + " |"
+    yield from differences(judged.contrasts)
+
+
+def third(found: dict[str, dict[int, Trace]], epochs: int) -> Iterator[str]:
+    """Is a third of the epochs enough for the best value of a search that prunes nothing?"""
+    full, less = np.array([epochs]), np.array([epochs // 3])
+    base = np.array([one.at(full, REPORTS, 0.0)[0] for one in found["random"].values()])
+    rows = []
+    for name in ("asha", "hyperband"):
+        if name in found:
+            own = np.array([one.at(less, REPORTS, 0.0)[0] for one in found[name].values()])
+            label = f"{name}, {less[0]:,} epochs: {middle(own)}"
+            rows.append(contrast(BEST, (label, own), (f"random, {full[0]:,} epochs: {middle(base)}", base), "maximize"))
+    yield "\nA third of the epochs\n"
+    yield from differences(correct(rows, "maximize"))
+
+
+def differences(contrasts: Sequence[Contrast]) -> Iterator[str]:
+    yield (
+        "\n| first - second | measure | mean difference [95% interval] | first ahead | p (Holm) | verdict |\n"
+        "|---|---|---|---|---|---|"
+    )
+    for one in contrasts:
+        interval = "-" if one.interval is None else "[{:+.3f}, {:+.3f}]".format(*one.interval)
+        verdict = "no difference shown" if one.better is None else f"{one.better.split(',')[0]} is better"
+        yield (
+            f"| {one.first} - {one.second} | {one.measure} | {one.difference:+.3f} {interval} "
+            f"| {one.superiority:.0%} | {one.corrected:.2g} | {verdict} |"
+        )
+
+
+def middle(values: np.ndarray) -> str:
+    low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return f"{median:.3f} [{low:.3f}, {high:.3f}]"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--trials", type=int, default=100, help="of the sides without a pruner")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--sides", nargs="+", choices=list(SIDES), default=list(SIDES))
+    parser.add_argument("--sides", nargs="+", choices=list(SIDES), default=list(SIDES), help="random is always one")
     parser.add_argument("--folder", type=Path, default=Path("search-quality"), help="where the ledgers are kept")
+    parser.add_argument("--table", action="store_true", help="run nothing")
     options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    run_all(options.sides, options.repeats, options.trials, options.folder, options.processes)
+    options.sides = list(dict.fromkeys(["random", *options.sides]))
+    if not options.table:
+        options.folder.mkdir(parents=True, exist_ok=True)
+        run_all(options.sides, options.repeats, options.trials, options.folder, options.processes)
+    found = read(options.sides, options.repeats, options.trials, options.folder)
+    if not found["random"]:
+        parser.error("no repeat is finished on every side")
+    print("\n".join(tables(found, options.trials)))
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -100,7 +100,7 @@ def compare(
 ) -> None:
     """Run studies several times, with different seeds, and say which is better; what has finished is not run again."""
     count, where = read_workers(workers), parse(storage)
-    entries = _read(studies, repeats, overrides or [], vary, where)
+    entries = _read(studies, repeats, overrides or [], vary, where, skip=tracking == "none")
     _agree(entries)
     command = f"hpo compare {' '.join(studies)}"
     needs = max((e.study.workers for e in entries), key=lambda needs: needs.cpus)
@@ -130,9 +130,15 @@ def compare(
 
 
 def _read(
-    words: Sequence[str], repeats: int | None, overrides: Sequence[str], vary: str | None, where: Address
+    words: Sequence[str],
+    repeats: int | None,
+    overrides: Sequence[str],
+    vary: str | None,
+    where: Address,
+    *,
+    skip: bool,
 ) -> list[_Entry]:
-    """Every study, files validated whole and names found in the ledger."""
+    """Every study: files validated whole, names found in the ledger; ``skip`` leaves alone what has finished."""
     if len(words) < 2:
         raise InputError("it takes two studies to compare")
     files = [word for word in words if word.endswith(".toml")]
@@ -143,7 +149,7 @@ def _read(
     for entry in plans.values():
         check_before_work(entry.study, where)
     probe(where, create=bool(files))
-    _refuse_other_settings([study for entry in plans.values() for study in entry.repeats.values()], where)
+    _look_up(plans.values(), where, skip=skip)
     return [plans[word] if word in plans else _recall(word, repeats, where) for word in words]
 
 
@@ -161,22 +167,30 @@ def _plan(file: str, repeats: int, overrides: Sequence[str], vary: str | None) -
     return entry
 
 
-def _refuse_other_settings(studies: Sequence[Study], where: Address) -> None:
-    """A ledger lets a study go on with another sampler; a verdict on samplers must not be one on a mixture."""
-    from hpo.ledger import books
+def _look_up(entries: Iterable[_Entry], where: Address, *, skip: bool) -> None:
+    """Looks for repeats that have been run, refuses those of another study, and takes over what has finished.
 
-    known = set(books.names(where))
-    for study in studies:
-        if study.name not in known:
+    A ledger lets a study go on with another sampler; a verdict on samplers must not be one on a mixture.
+    """
+    from hpo.ledger import books
+    from hpo.verdict import trace
+
+    wanted = {study.name: (entry, repeat) for entry in entries for repeat, study in entry.repeats.items()}
+    for name, book in books.read_all(where, wanted.__contains__).items():
+        entry, repeat = wanted[name]
+        study = entry.repeats[repeat]
+        if all(trial.value is None for trial in book.trials):
             continue
-        book = books.read(where, study.name)
-        for key in ("sampler", "pruner", "enqueue") if book.trials else ():
-            was, now = (json.loads(json.dumps(s.resolved[key])) for s in (book.study, study))
+        for key in (*study.identity(), "sampler", "pruner", "enqueue"):
+            was, now = (json.dumps(s.resolved[key], sort_keys=True) for s in (book.study, study))
             if was != now:
                 raise InputError(
-                    f"{study.file}: {key}: {study.name} was run with {json.dumps(was)}, now it is {json.dumps(now)}; "
-                    f"choose another name, or `hpo delete {study.name}`"
+                    f"{study.file}: {key}: {name} was run with {was}, now it is {now}; choose another name, or "
+                    f"`hpo delete {name}`"
                 )
+        complete = replace(book, study=study).state == "complete" and all(trial.finished for trial in book.trials)
+        if complete and skip:
+            entry.traces[repeat] = trace(book.trials, study.direction)
 
 
 def _recall(name: str, repeats: int | None, where: Address) -> _Entry:
@@ -184,19 +198,15 @@ def _recall(name: str, repeats: int | None, where: Address) -> _Entry:
     from hpo.ledger import books
     from hpo.verdict import trace
 
-    found = {}
-    for known in books.names(where):
-        if match := re.fullmatch(re.escape(name) + r"-r(\d+)", known):
-            found[int(match[1])] = known
-    chosen = sorted(found)[:repeats] or [0]
-    entry = None
-    for repeat in chosen:
-        book = books.read(where, found.get(repeat, name))
+    repeat_of = re.compile(re.escape(name) + r"-r(\d+)")
+    known = books.read_all(where, lambda other: bool(repeat_of.fullmatch(other)))
+    numbered = sorted((int(other[len(name) + 2 :]), other) for other in known)
+    chosen = [(repeat, known[other]) for repeat, other in numbered[:repeats]] or [(0, books.read(where, name))]
+    entry = _Entry(chosen[0][1].study, name)
+    for repeat, book in chosen:
         if book.state != "complete":
             sys.stderr.write(f"hpo: {book.study.name} is {book.state}: it counts as far as it has come\n")
-        entry = entry or _Entry(book.study, name)
         entry.traces[repeat] = trace(book.trials, book.study.direction)
-    assert entry is not None
     return entry
 
 
@@ -229,7 +239,7 @@ def _run(
     missing = 0
     for repeat in range(max(len(e.repeats) for e in entries)):
         for entry in entries:
-            if repeat not in entry.repeats:
+            if repeat not in entry.repeats or repeat in entry.traces:
                 continue
             study = entry.repeats[repeat]
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -73,20 +73,29 @@ def read(address: Address, name: str) -> Book:
     Raises:
         InputError: When there is no such study.
     """
+    known = read_all(address, lambda other: other == name)
+    if name not in known:
+        raise InputError(f"there is no study {name!r} in {address}{suggest(name, names(address))}")
+    return known[name]
+
+
+def read_all(address: Address, wanted: Callable[[str], bool]) -> dict[str, Book]:
+    """The studies whose names are wanted, by name, in one reading of the ledger."""
     with closing(storage.connect(address)) as store:
-        studies = {s.study_name: s for s in store.get_all_studies() if STUDY_ATTR in s.user_attrs}
-        if name not in studies:
-            raise InputError(f"there is no study {name!r} in {address}{suggest(name, studies)}")
-        frozen = store.get_all_trials(studies[name]._study_id)
-    attrs = studies[name].user_attrs
-    study = parse(attrs[STUDY_ATTR], file=f"{address}, study {name}")
-    return Book(
-        study,
-        [to_trial(trial, study.space) for trial in frozen],
-        lock.holder(address, name),
-        attrs.get(UID_ATTR, ""),
-        tuple(attrs.get(EVALUATIONS_ATTR, ())),
-    )
+        studies = [s for s in store.get_all_studies() if STUDY_ATTR in s.user_attrs and wanted(s.study_name)]
+        frozen = {s.study_name: store.get_all_trials(s._study_id) for s in studies}
+    found = {}
+    for stored in sorted(studies, key=lambda s: s.study_name):
+        name, attrs = stored.study_name, stored.user_attrs
+        study = parse(attrs[STUDY_ATTR], file=f"{address}, study {name}")
+        found[name] = Book(
+            study,
+            [to_trial(trial, study.space) for trial in frozen[name]],
+            lock.holder(address, name),
+            attrs.get(UID_ATTR, ""),
+            tuple(attrs.get(EVALUATIONS_ATTR, ())),
+        )
+    return found
 
 
 @contextmanager

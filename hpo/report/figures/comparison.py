@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hpo.report.figures.style import MUTED, fit_values, new_figure, plain, styled
+from hpo.report.figures.style import MUTED, new_figure, plain, spans_powers, styled
 from hpo.report.scale import label
 from hpo.verdict import AXES, Comparison, quartiles
 
@@ -21,7 +21,8 @@ def comparison(found: Comparison, metric: str) -> Figure:
     figure = new_figure(9, 3.8)
     panels = figure.subplots(1, 2, sharey=True)
     drawn = np.concatenate([_panel(axes, found, axis) for axes, axis in zip(panels, AXES, strict=True)])
-    fit_values(panels[0], [*drawn.tolist(), found.target])
+    if spans_powers(drawn):
+        panels[0].set_yscale("log")
     panels[0].set_ylabel(plain(f"best {metric} so far"))
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper left", ncols=4)
