@@ -137,16 +137,35 @@ def table(judged: Comparison) -> Iterator[str]:
 
 def third(found: dict[str, dict[int, Trace]], epochs: int) -> Iterator[str]:
     """Is a third of the epochs enough for the best value of a search that prunes nothing?"""
-    full, less = np.array([epochs]), np.array([epochs // 3])
-    base = np.array([one.at(full, REPORTS, 0.0)[0] for one in found["random"].values()])
+    ends = {repeat: one.best[-1] for repeat, one in found["random"].items()}
+    yield f"\nEpochs until the best value that `random` had after {epochs:,} epochs of the same repeat\n"
+    yield "| side | reached | median [quartiles] | within a third |\n|---|---|---|---|"
+    for name, traces in found.items():
+        taken = np.array([until(one, ends[repeat]) for repeat, one in traces.items()])
+        cells = (name, f"{np.isfinite(taken).sum()} of {len(taken)}", ordered(taken), f"{sum(taken <= epochs / 3)}")
+        yield "| " + " | ".join(cells) + " |"
+    less = np.array([epochs // 3])
+    base = np.array([*ends.values()])
     rows = []
     for name in ("asha", "hyperband"):
         if name in found:
             own = np.array([one.at(less, REPORTS, 0.0)[0] for one in found[name].values()])
-            label = f"{name}, {less[0]:,} epochs: {middle(own)}"
-            rows.append(contrast(BEST, (label, own), (f"random, {full[0]:,} epochs: {middle(base)}", base), "maximize"))
-    yield "\nA third of the epochs\n"
+            rows.append(
+                contrast(BEST, (f"{name} after {less[0]:,} epochs", own), ("random after all", base), "maximize")
+            )
     yield from differences(correct(rows, "maximize"))
+
+
+def until(one: Trace, value: float) -> float:
+    """Epochs until a value; infinite when it is never reached."""
+    there = np.flatnonzero(one.best >= value)
+    return float(one.reports[there[0]]) if len(there) else np.inf
+
+
+def ordered(taken: np.ndarray) -> str:
+    """Median and quartiles that may be infinite: no means of two are taken."""
+    low, median, high = np.quantile(taken, [0.25, 0.5, 0.75], method="inverted_cdf")
+    return f"{median:,.0f} [{low:,.0f}, {high:,.0f}]".replace("inf", "never")
 
 
 def differences(contrasts: Sequence[Contrast]) -> Iterator[str]:
@@ -156,7 +175,7 @@ def differences(contrasts: Sequence[Contrast]) -> Iterator[str]:
     )
     for one in contrasts:
         interval = "-" if one.interval is None else "[{:+.3f}, {:+.3f}]".format(*one.interval)
-        verdict = "no difference shown" if one.better is None else f"{one.better.split(',')[0]} is better"
+        verdict = "no difference shown" if one.better is None else f"{one.better.split()[0]} is better"
         yield (
             f"| {one.first} - {one.second} | {one.measure} | {one.difference:+.3f} {interval} "
             f"| {one.superiority:.0%} | {one.corrected:.2g} | {verdict} |"
@@ -176,6 +195,7 @@ def main() -> None:
     parser.add_argument("--sides", nargs="+", choices=list(SIDES), default=list(SIDES), help="random is always one")
     parser.add_argument("--folder", type=Path, default=Path("search-quality"), help="where the ledgers are kept")
     parser.add_argument("--table", action="store_true", help="run nothing")
+    parser.add_argument("--figure", type=Path, help="draw all sides into this PNG file")
     options = parser.parse_args()
     options.sides = list(dict.fromkeys(["random", *options.sides]))
     if not options.table:
@@ -185,6 +205,11 @@ def main() -> None:
     if not found["random"]:
         parser.error("no repeat is finished on every side")
     print("\n".join(tables(found, options.trials)))
+    if options.figure is not None:
+        from hpo.report.figures.comparison import comparison
+        from hpo.report.files import png
+
+        options.figure.write_bytes(png(comparison(compare(found, "maximize", REPORTS), "val_accuracy")))
 
 
 if __name__ == "__main__":

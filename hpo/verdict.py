@@ -219,7 +219,7 @@ class Side:
         best: The best value at the common budget, one per repeat.
         area: The mean of the best so far over the common budget, one per repeat.
         reached: How many searches reached the target, in all that they ran.
-        to_target: Medians of the ``trials``, ``reports`` and ``seconds`` until then; None where half did not reach it.
+        to_target: The ``trials``, ``reports`` and ``seconds`` by which half of the searches had; None where fewer did.
     """
 
     name: str
@@ -311,7 +311,8 @@ def _to_target(traces: Sequence[Trace], target: float, direction: str) -> tuple[
         there = np.flatnonzero(one.best >= target if direction == "maximize" else one.best <= target)
         for name, column in used.items():
             column.append(float(getattr(one, name)[there[0]]) if len(there) else math.inf)
-    medians = {name: float(np.median(column)) for name, column in used.items()}
+    # By when half had reached it: a middle value of a search that did and one that never did would be no time at all.
+    medians = {name: float(np.quantile(column, 0.5, method="inverted_cdf")) for name, column in used.items()}
     reached = sum(math.isfinite(count) for count in used["trials"])
     return reached, {name: value if math.isfinite(value) else None for name, value in medians.items()}
 

@@ -245,10 +245,11 @@ def test_the_target_is_what_half_of_the_first_side_found() -> None:
     assert b.to_target == {"trials": 2.0, "reports": 4.0, "seconds": 2.0}
 
 
-def test_a_target_that_half_never_reach_has_no_median() -> None:
-    (side, _) = compare(sides([[1.0], [5.0]], [[1.0], [1.0]]), "maximize", target=5.0).sides
-    assert side.reached == 1
-    assert side.to_target == {"trials": None, "reports": None, "seconds": None}
+def test_a_target_that_less_than_half_reach_has_no_time() -> None:
+    (a, b) = compare(sides([[1.0], [5.0], [1.0]], [[1.0], [5.0]]), "maximize", target=5.0).sides
+    assert (a.reached, b.reached) == (1, 1)
+    assert a.to_target == {"trials": None, "reports": None, "seconds": None}
+    assert b.to_target == {"trials": 1.0, "reports": 2.0, "seconds": 1.0}
 
 
 def test_a_failed_search_counts_as_the_worst_start_and_shortens_nothing() -> None:
