@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,28 @@ def test_a_fixed_parameter_varies_with_the_repeat(two: CommandLine) -> None:
         "other-r0": 7,
         "other-r1": 8,
     }
+
+
+def test_an_interrupted_comparison_goes_on_with_the_same_command(two: CommandLine) -> None:
+    for name in ("s.toml", "o.toml"):
+        path = two.folder / name
+        path.write_text(path.read_text().replace(":number", ":waiting"))
+    words = ("compare", "s.toml", "o.toml", "--repeats", "1", "--workers", "0", "--quiet", "--json")
+    process = two.start(*words)
+    try:
+        while not (two.folder / "started").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        (two.folder / "go").touch()
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert "interrupted; the same `hpo compare s.toml o.toml` goes on with it" in err
+    assert list(books.read_all(parse("hpo.journal"), lambda name: True)) == ["small-r0"]
+    assert two(*words).json["common"]["trials"] == TRIALS
 
 
 @pytest.mark.slow
