@@ -6,7 +6,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -58,11 +58,19 @@ class TrialLimits:
 
 @dataclass(frozen=True)
 class Resources:
-    """What one worker asks of Ray: fractions are allowed; ``memory`` is in bytes."""
+    """What one worker asks of Ray.
+
+    Attributes:
+        cpus: Cores; fractions are allowed, here and below.
+        gpus: GPUs.
+        memory: Bytes.
+        resources: Ray's custom resources by name, whatever the cluster's nodes were started with.
+    """
 
     cpus: float
     gpus: float
     memory: float
+    resources: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,6 +136,24 @@ def _objective(value: Any) -> str | tuple[str, ...]:
     raise ValueError('must be "package.module:name", or a command as a list of words')
 
 
+# Names of Ray's that are no custom resources, and the key that asks for them.
+_OWN_KEY = {"CPU": "cpus", "GPU": "gpus", "memory": "memory"}
+
+
+def _resources(value: Any) -> dict[str, float]:
+    """Custom resources, in the amounts that Ray can count: ten-thousandths."""
+    for name, amount in table(value).items():
+        if name in _OWN_KEY:
+            raise ValueError(f"must hold custom resources only; {name} is the key {_OWN_KEY[name]!r}")
+        if not re.fullmatch(r"[A-Za-z][\w.:/-]{0,99}", name) or name.startswith(("bundle", "object_store_memory")):
+            raise ValueError(f"must hold names of resources, a letter first, and none of Ray's own, not {show(name)}")
+        try:
+            number(1e-4)(amount)
+        except ValueError as rule:
+            raise ValueError(f"each amount {rule}") from None
+    return {name: float(amount) for name, amount in value.items()}
+
+
 _STUDY = {
     "name": Field(_name),
     "objective": Field(_objective),
@@ -150,6 +176,7 @@ _WORKERS = {
     "cpus": Field(number(0, above=True), 1.0),
     "gpus": Field(number(0), 0.0),
     "memory": Field(number(0), 0.0),
+    "resources": Field(_resources, {}),
 }
 
 

@@ -12,6 +12,18 @@ from typing import Any, Protocol
 
 from hpo.trial import Report
 
+# What opens the ledger and the tracking server: the driver's alone, never an objective's.
+CREDENTIALS = (
+    "HPO_STORAGE",
+    "PGPASSWORD",
+    "PGPASSFILE",
+    "PGSERVICEFILE",
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+)
+
 
 @dataclass(frozen=True)
 class Job:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from time import monotonic, time
 from typing import Any
@@ -30,7 +31,7 @@ from ray._private.ray_constants import LOG_PREFIX_ACTOR_NAME
 from ray.exceptions import RayError
 
 from hpo.errors import HpoError, InputError
-from hpo.execution import LOST, Ended, Event, Job, Started, Task, reaper
+from hpo.execution import CREDENTIALS, LOST, Ended, Event, Job, Started, Task, reaper
 from hpo.execution.worker import Worker
 from hpo.study import Resources
 
@@ -44,6 +45,8 @@ class _Actor:
     """A :class:`Worker` in a process of its own."""
 
     def __init__(self, job: Job) -> None:
+        for name in CREDENTIALS:  # a worker's environment is its node's, and that may be the driver's
+            os.environ.pop(name, None)
         self._worker = Worker(job)
 
     def ready(self) -> str:
@@ -123,7 +126,10 @@ class RayExecutor:
 
     def __init__(self, job: Job, workers: int | None, resources: Resources, most: int = sys.maxsize) -> None:
         if capacity(resources) == 0:
-            raise InputError(f"workers: no node has what one worker asks for: {_asked(resources)}")
+            raise InputError(
+                f"workers: no node has what one worker asks for: {_amounts(_needs(resources))}; "
+                f"the nodes have: {_inventory(resources)}"
+            )
         self._job = ray.put(job)
         self._resources = resources
         self._fixed = workers
@@ -133,6 +139,7 @@ class RayExecutor:
             num_cpus=resources.cpus,
             num_gpus=resources.gpus,
             memory=resources.memory or None,
+            resources=dict(resources.resources),
             max_restarts=0,  # Ray tells of a dead actor in milliseconds; we replace it ourselves
         )
         self._failed_starts = 0
@@ -236,18 +243,41 @@ def shutdown() -> None:
 
 def capacity(resources: Resources) -> int:
     """How many workers with these needs the nodes that are alive can hold together."""
-    needs = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": resources.memory}
+    needs = _needs(resources)
+    return sum(min(int(node.get(name, 0) / need + 1e-9) for name, need in needs.items()) for node in _nodes())
+
+
+def _needs(resources: Resources) -> dict[str, float]:
+    """What a worker asks for, under Ray's names."""
+    asked = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": resources.memory, **resources.resources}
+    return {name: amount for name, amount in asked.items() if amount}
+
+
+def _nodes() -> list[dict[str, float]]:
+    """What every node that is alive has."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    count = 0
-    for node in nodes:
-        if node["Alive"]:
-            count += min(int(node["Resources"].get(name, 0) / need) for name, need in needs.items() if need)
-    return count
+    return [node["Resources"] for node in nodes if node["Alive"]]
 
 
-def _asked(resources: Resources) -> str:
-    asked = [f"{resources.cpus:g} CPUs", f"{resources.gpus:g} GPUs", f"{resources.memory:g} bytes of memory"]
-    return ", ".join(text for text in asked if not text.startswith("0 "))
+def _inventory(resources: Resources) -> str:
+    """What the nodes have, alike ones together, without what Ray keeps for itself and nobody asked for."""
+    needs = _needs(resources)
+    kinds = Counter(
+        _amounts(
+            {
+                name: node[name]
+                for name in sorted(node, key=lambda name: (name not in ("CPU", "GPU"), name))
+                if name in needs or not re.match(r"node:|object_store_memory|memory$|accelerator_type:", name)
+            }
+        )
+        for node in _nodes()
+    )
+    return "; ".join(f"{kind} ({count} nodes)" if count > 1 else kind for kind, count in kinds.items())
+
+
+def _amounts(amounts: Mapping[str, float]) -> str:
+    words = {"CPU": "CPUs", "GPU": "GPUs", "memory": "bytes of memory"}
+    return ", ".join(f"{amount:g} {words.get(name, name)}" for name, amount in amounts.items()) or "nothing"
 
 
 def _say(error: BaseException, worker: str) -> str:

@@ -53,6 +53,7 @@ timeout = "1h30m"
 cpus = 0.5
 gpus = 1
 memory = 2e9
+resources = { TPU = 1, "node_type:big" = 0.5 }
 """
 )
 
@@ -115,7 +116,7 @@ def test_every_table_is_read(file: Path) -> None:
     assert study.seed == 7
     assert study.pruner.options["n_warmup_steps"] == 4
     assert study.trial == TrialLimits(1, 5400.0)
-    assert study.workers == Resources(0.5, 1.0, 2e9)
+    assert study.workers == Resources(0.5, 1.0, 2e9, {"TPU": 1.0, "node_type:big": 0.5})
 
 
 def test_a_command_is_an_objective_too() -> None:
@@ -192,6 +193,11 @@ def test_identity_is_what_makes_trials_comparable() -> None:
         ({"trial": {"retries": -1}}, "trial.retries: must be at least 0, got -1"),
         ({"workers": {"cpus": 0}}, "workers.cpus: must be above 0, got 0"),
         ({"workers": {"gpus": float("inf")}}, "workers.gpus: must be finite, got Infinity"),
+        ({"workers": {"resources": 1}}, "workers.resources: must be a table, got 1"),
+        ({"workers": {"resources": {"CPU": 1}}}, "workers.resources: must hold custom resources only; CPU is "),
+        ({"workers": {"resources": {"": 1}}}, "workers.resources: must hold names of resources, a letter first, "),
+        ({"workers": {"resources": {"TPU": "1"}}}, 'workers.resources: each amount must be a number, got {"TPU": "1"}'),
+        ({"workers": {"resources": {"TPU": 0}}}, "workers.resources: each amount must be at least 0.0001, got "),
         ({"space": {}}, "space: must be a table with at least one parameter, got {}"),
     ],
 )  # fmt: skip

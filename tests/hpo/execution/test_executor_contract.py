@@ -512,6 +512,13 @@ def test_workers_that_cannot_start_say_why(ray_here: None, objective: str, said:
 def test_a_resource_that_no_node_has_is_said_at_once(ray_here: None) -> None:
     from hpo.execution.ray import RayExecutor
 
-    with pytest.raises(InputError) as caught:
-        RayExecutor(JOB, 1, Resources(cpus=0.5, gpus=7.0, memory=0.0))
-    assert str(caught.value) == "workers: no node has what one worker asks for: 0.5 CPUs, 7 GPUs"
+    for needs, asked in (
+        (Resources(cpus=0.5, gpus=7.0, memory=0.0), "0.5 CPUs, 7 GPUs"),
+        (
+            Resources(cpus=0.5, gpus=0.0, memory=0.0, resources={"TPU": 1.0, "bigmem": 0.5}),
+            "0.5 CPUs, 1 TPU, 0.5 bigmem",
+        ),
+    ):
+        with pytest.raises(InputError) as caught:
+            RayExecutor(JOB, 1, needs)
+        assert str(caught.value) == (f"workers: no node has what one worker asks for: {asked}; the nodes have: 2 CPUs")
