@@ -1,13 +1,14 @@
-# make study   a first search, on data that needs no download
-# make test    everything the tests need, and the tests
-# make check   lint, format, types
-# make chaos   a long campaign of real kills (KILLS=500)
+# make study     a first search, on data that needs no download
+# make test      everything the tests need, and the tests
+# make check     lint, format, types
+# make secrets   passwords for docker-compose.yml, in .env
+# make chaos     a long campaign of real kills (KILLS=500)
 
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
 PIP    := $(PYTHON) -m pip install --quiet --constraint constraints.txt
 
-.PHONY: study test check chaos format clean
+.PHONY: study test check secrets chaos format clean
 
 study: $(VENV)/.installed
 	$(VENV)/bin/hpo run studies/digits.toml
@@ -19,6 +20,9 @@ check: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+
+secrets:
+	python3 deploy/make_secrets.py
 
 chaos: $(VENV)/.installed-test
 	HPO_CHAOS_KILLS=$${KILLS:-500} $(PYTHON) -m pytest tests/faults -s -k survives

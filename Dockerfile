@@ -1,0 +1,58 @@
+# Two images on one base: hpo (Ray nodes, the client and the MLflow server) and postgres.
+#     docker compose build
+# Every Python package is pinned by constraints.txt; nothing secret is in any layer.
+
+FROM debian:bookworm-slim AS base
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends python3 \
+ && rm -rf /var/lib/apt/lists/* \
+ && groupadd --gid 10001 hpo \
+ && useradd --uid 10001 --gid hpo --create-home --shell /usr/sbin/nologin hpo
+
+
+FROM base AS build
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends python3-venv \
+ && rm -rf /var/lib/apt/lists/*
+RUN python3 -m venv /opt/hpo
+ENV PATH=/opt/hpo/bin:$PATH PIP_NO_CACHE_DIR=1
+WORKDIR /build
+# The dependencies first: a layer that lasts until one of these two files changes.
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+RUN mkdir hpo trainer \
+ && touch hpo/__init__.py trainer/__init__.py \
+ && pip install --constraint constraints.txt '.[server]'
+COPY hpo hpo
+COPY trainer trainer
+RUN pip install --no-deps --force-reinstall .
+
+
+FROM base AS hpo
+COPY --from=build /opt/hpo /opt/hpo
+COPY deploy/compose/entrypoint deploy/compose/ray-node deploy/compose/mlflow-server deploy/compose/hpo-client deploy/compose/preflight deploy/compose/check-url /usr/local/bin/
+COPY deploy/compose/mlflow-auth.ini /etc/hpo/mlflow-auth.ini
+# Folders that volumes are mounted on take their owner from here.
+RUN install --directory --owner=hpo --group=hpo /work /data /var/lib/mlflow
+COPY studies /work/studies
+ENV PATH=/opt/hpo/bin:$PATH \
+    HPO_DATA_DIR=/data \
+    MLFLOW_DISABLE_TELEMETRY=true \
+    RAY_USAGE_STATS_ENABLED=0
+WORKDIR /work
+USER hpo
+ENTRYPOINT ["entrypoint"]
+CMD ["hpo", "--help"]
+
+
+FROM debian:bookworm-slim AS postgres
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends postgresql-15 \
+ && rm -rf /var/lib/apt/lists/* /var/lib/postgresql/15 \
+ && install --directory --owner=postgres --group=postgres /var/run/postgresql
+COPY deploy/compose/postgres-server /usr/local/bin/
+COPY deploy/compose/pg_hba.conf /etc/hpo/pg_hba.conf
+ENV PATH=/usr/lib/postgresql/15/bin:$PATH
+WORKDIR /var/lib/postgresql
+USER postgres
+STOPSIGNAL SIGINT
+ENTRYPOINT ["postgres-server"]
