@@ -5,30 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hpo.errors import InputError, Interrupted
-from hpo.ledger.address import Address, redact
+from hpo.ledger.address import Address
 from hpo.study import Resources, Study
 
 if TYPE_CHECKING:
     from hpo.execution import Executor
-    from hpo.ledger.ledger import Ledger
     from hpo.search import Search
-    from hpo.tracking import Tracker
     from hpo.trial import Trial
-
-# Seconds that the mirror may take for one more trial when the search is over.
-DRAIN = 30.0
-# Seconds after which a person is told what it is that takes so long.
-NOTICE = 5.0
-# The same as DRAIN, when a person has said twice that it should stop.
-QUICK_DRAIN = 5.0
 
 
 class OnInterrupt(StrEnum):
@@ -140,12 +130,13 @@ def drive(
         The search, and how many of its trials the mirror could not write.
     """
     from hpo.cli.progress import Progress
+    from hpo.cli.tracked import QUICK_DRAIN, drain, mirror
     from hpo.ledger.ledger import Ledger
     from hpo.search import Search
 
     with closing(Ledger.open(where, study)) as ledger:
         search = Search(study, ledger, (checkpoints or where.folder / "checkpoints").absolute())
-        tracker = _tracker(study, ledger, search.trials, tracking)
+        tracker = mirror(study, ledger.uid, ledger.created, search.trials, tracking)
         try:
             if not search.done:
                 with (
@@ -158,10 +149,10 @@ def drive(
             tracker.close("KILLED", QUICK_DRAIN)
             raise
         except BaseException:
-            _drain(tracker, "FAILED")
+            drain(tracker, "FAILED", study.name)
             raise
         say(search.trials)
-        return search, _drain(tracker, "KILLED" if search.interrupted else "FINISHED")
+        return search, drain(tracker, "KILLED" if search.interrupted else "FINISHED", study.name)
 
 
 @contextmanager
@@ -171,26 +162,6 @@ def resumable(command: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise Interrupted(command) from None
-
-
-def _tracker(study: Study, ledger: Ledger, trials: list[Trial], tracking: str) -> Tracker:
-    from hpo.tracking import NoTracker
-
-    if tracking == "none":
-        return NoTracker()
-    from hpo.tracking.mirror import Mirror
-
-    def make_store() -> Any:
-        from hpo.tracking.mlflow import MlflowStore
-
-        return MlflowStore(tracking, study, ledger.uid, ledger.created)
-
-    def warn(reason: str) -> None:
-        sys.stderr.write(
-            f"hpo: MLflow at {redact(tracking)} does not answer, the search goes on without it: {reason}\n"
-        )
-
-    return Mirror(make_store, trials, warn)
 
 
 @contextmanager
@@ -209,15 +180,3 @@ def _signals(interrupt: Callable[[], None]) -> Iterator[None]:
     finally:
         for sign, handler in before.items():
             signal.signal(sign, handler)
-
-
-def _drain(tracker: Tracker, status: str) -> int:
-    """Lets the tracker write what is left, and says so where that takes a while; returns how many are missing."""
-    text = f"hpo: writing what is left to MLflow, for up to {DRAIN:g} s; Ctrl-C leaves it to the next `hpo run`\n"
-    notice = threading.Timer(NOTICE, sys.stderr.write, [text])
-    notice.daemon = True
-    try:
-        notice.start()
-        return tracker.close(status, DRAIN)
-    finally:
-        notice.cancel()

@@ -6,7 +6,7 @@ The mirror (:mod:`hpo.tracking.mirror`) follows trials in the background and wri
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from hpo.trial import Trial
@@ -15,7 +15,13 @@ DEFAULT_TRACKING = "sqlite:///mlflow.db"
 
 
 class Store(Protocol):
-    """Where a mirror writes. Any call may fail, also after the store has obeyed it; then ``open`` comes first again."""
+    """Where a mirror writes. Any call may fail, also after the store has obeyed it; then ``open`` comes first again.
+
+    Attributes:
+        batch: How many trials ``write`` takes at once.
+    """
+
+    batch: int
 
     def open(self, trials: Iterable[Trial]) -> set[int]:
         """Finds or makes the study's parent run, and clears away what is half written or there twice.
@@ -24,14 +30,14 @@ class Store(Protocol):
             The numbers of the trials that are mirrored in full.
         """
 
-    def write(self, trial: Trial) -> None:
-        """Brings one trial's run up to its record."""
+    def write(self, trials: Sequence[Trial]) -> None:
+        """Brings the runs of some trials up to their records."""
 
     def progress(self, trials: list[Trial]) -> None:
         """Notes on the parent that these trials have finished, in this order."""
 
-    def end(self, status: str) -> None:
-        """Closes the parent run: ``"FINISHED"``, ``"KILLED"`` or ``"FAILED"``."""
+    def end(self, status: str, unfinished: Sequence[Trial]) -> None:
+        """Closes the parent run: ``"FINISHED"``, ``"KILLED"`` or ``"FAILED"``; runs of unfinished trials too."""
 
 
 class Tracker(Protocol):
@@ -39,8 +45,8 @@ class Tracker(Protocol):
 
     def update(self, trial: Trial) -> None: ...
 
-    def close(self, status: str, patience: float) -> int:
-        """Writes what is left, as long as one more trial is written every ``patience`` seconds.
+    def close(self, status: str, limit: float) -> int:
+        """Writes what is left, for at most ``limit`` seconds.
 
         Returns:
             How many trials are still missing.
@@ -53,5 +59,5 @@ class NoTracker:
     def update(self, trial: Trial) -> None:
         pass
 
-    def close(self, status: str, patience: float) -> int:
+    def close(self, status: str, limit: float) -> int:
         return 0

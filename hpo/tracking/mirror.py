@@ -14,12 +14,15 @@ from hpo.ledger.address import redact
 from hpo.tracking import Store
 from hpo.trial import Trial
 
-# Seconds between two rounds of writing while the search goes on: how far the store may lag behind.
+# Seconds between two rounds of writing while the search goes on, and how long a round may take before what has changed
+# meanwhile gets its turn: how far the store may lag behind.
 INTERVAL = 1.0
 # Seconds before a failing store is tried again: doubled from the first to the second.
 BACKOFF = (1.0, 30.0)
 # How often a failing store is tried when the search is over.
 LAST_TRIES = 2
+# Seconds for one trial that are worth a word.
+SLOW = 3.0
 
 
 class Mirror:
@@ -28,7 +31,10 @@ class Mirror:
     Args:
         make_store: Makes the store; called in the thread, because importing MLflow takes seconds.
         trials: What the ledger already holds; what of it is missing in the store is written first.
-        warn: Told once when the store first fails.
+        warn: Told once, when the store first fails or is slow.
+
+    Attributes:
+        written: How many finished trials were written.
     """
 
     def __init__(self, make_store: Callable[[], Store], trials: Sequence[Trial], warn: Callable[[str], None]) -> None:
@@ -37,15 +43,17 @@ class Mirror:
         self._warn = warn
         self._lock = threading.Lock()
         self._pending: dict[int, Trial] = {}
+        self._writing: list[Trial] = []
         self._finished: list[Trial] = []
         self._wake = threading.Event()
         self._closing: str | None = None
         self._abandoned = False
-        self._progressed = time.monotonic()
         self._store: Store | None = None
         self._in_step = False
         self._failures = 0
+        self._complained = False
         self._done = False
+        self.written = 0
         self._thread = threading.Thread(target=self._work, name="mirror", daemon=True)
         self._thread.start()
 
@@ -54,17 +62,18 @@ class Mirror:
             self._pending[trial.number] = self._known[trial.number] = trial
         self._wake.set()
 
-    def close(self, status: str, patience: float) -> int:
+    def close(self, status: str, limit: float) -> int:
         self._closing = status
         self._wake.set()
-        began = time.monotonic()
-        while self._thread.is_alive() and time.monotonic() - max(began, self._progressed) < patience:
+        end = time.monotonic() + limit
+        while self._thread.is_alive() and time.monotonic() < end:
             self._thread.join(0.05)
         self._abandoned = True
         with self._lock:
             if self._done:
                 return 0
-            return max(len(self._known if self._store is None else self._pending), 1)
+            missing = self._known if self._store is None else self._pending.keys() | {t.number for t in self._writing}
+            return max(len(missing), 1)
 
     # In the thread -------------------------------------------------------------------------------------------------
 
@@ -75,17 +84,16 @@ class Mirror:
             self._wake.clear()
             closing = self._closing
             try:
-                self._round()
-                if closing is not None:
-                    assert self._store is not None
-                    self._store.end(closing)
-                    self._done = True
+                all_written = self._round()
+                if closing is not None and all_written:
+                    self._end(closing)
                     return
                 self._failures = 0
-                pause = INTERVAL
+                pause = INTERVAL if all_written else 0.0
+                if not all_written:
+                    self._wake.set()
             except Exception as error:  # whatever the store raises must not end the mirror; it is told, and tried again
-                if not self._failures:
-                    self._warn(_one_line(error))
+                self._complain(_one_line(error))
                 if closing is not None:
                     failed_closing += 1
                     if failed_closing == LAST_TRIES:
@@ -96,6 +104,16 @@ class Mirror:
                 self._wake.set()
             self._sleep(pause)
 
+    def _end(self, status: str) -> None:
+        assert self._store is not None
+        self._store.end(status, [trial for trial in self._known.values() if not trial.finished])
+        self._done = True
+
+    def _complain(self, reason: str) -> None:
+        if not self._complained:
+            self._complained = True
+            self._warn(reason)
+
     def _sleep(self, seconds: float) -> None:
         """Waits between two rounds; a search that ends is not kept waiting."""
         end = time.monotonic() + seconds
@@ -103,23 +121,24 @@ class Mirror:
         while time.monotonic() < end and (was_closing or self._closing is None):
             time.sleep(0.05)
 
-    def _round(self) -> None:
+    def _round(self) -> bool:
+        """Writes what is pending, running trials first; returns whether nothing was left for another round."""
         if not self._in_step:
             self._get_in_step()
         assert self._store is not None
-        finished: list[Trial] = []
+        end = time.monotonic() + INTERVAL
         with self._lock:
-            batch = list(self._pending.values())
-        try:
-            for trial in batch:
-                if self._abandoned:
-                    return
-                self._write(trial, finished)
-        finally:
-            self._finished += finished
+            pending = sorted(self._pending.values(), key=lambda trial: trial.finished)
+        size = self._store.batch
+        for start in range(0, len(pending), size):
+            if self._abandoned or time.monotonic() > end:
+                break
+            self._write(pending[start : start + size])
         if self._finished:
             self._store.progress(self._finished)
             self._finished = []
+        with self._lock:
+            return not self._pending
 
     def _get_in_step(self) -> None:
         """Finds out what the store holds: at the start, and after a call that failed and may have been obeyed."""
@@ -136,20 +155,27 @@ class Mirror:
                     self._pending.setdefault(trial.number, trial)
         self._store, self._in_step = store, True
 
-    def _write(self, trial: Trial, finished: list[Trial]) -> None:
+    def _write(self, trials: list[Trial]) -> None:
         assert self._store is not None
+        finished = [trial for trial in trials if trial.finished]  # what ends while it is written is updated again
         with self._lock:
-            self._pending.pop(trial.number, None)
+            self._writing = trials
+            for trial in trials:
+                self._pending.pop(trial.number, None)
+        began = time.monotonic()
         try:
-            was_finished = trial.finished  # before writing: what ends meanwhile is updated again
-            self._store.write(trial)
+            self._store.write(trials)
         except BaseException:
             with self._lock:
-                self._pending.setdefault(trial.number, trial)
+                for trial in trials:
+                    self._pending.setdefault(trial.number, trial)
             raise
-        self._progressed = time.monotonic()
-        if was_finished:
-            finished.append(trial)
+        self._writing = []
+        self._finished += finished
+        self.written += len(finished)
+        seconds = (time.monotonic() - began) / len(trials)
+        if seconds > SLOW:
+            self._complain(f"it took {seconds:.1f} s for one trial")
 
 
 def _one_line(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -24,13 +24,21 @@ class FakeStore:
         log: The names of all calls.
     """
 
-    def __init__(self, trouble: Callable[[str], None] = lambda call: None, after: Callable[[str], None] | None = None):
+    def __init__(
+        self,
+        trouble: Callable[[str], None] = lambda call: None,
+        after: Callable[[str], None] | None = None,
+        batch: int = 1,
+    ):
         self._trouble, self._after = trouble, after or (lambda call: None)
         self.runs: list[tuple[int, int, str, int]] = []
         self.log: list[str] = []
         self.threads: set[str] = set()
         self.counted: list[int] = []
         self.status: str | None = None
+        self.unfinished: list[int] = []
+        self.batch = batch
+        self._known: dict[int, tuple[int, int, str, int]] = {}
 
     def _call(self, name: str, obey: Callable[[], Any]) -> Any:
         self.log.append(name)
@@ -48,26 +56,23 @@ class FakeStore:
 
         return self._call("open", obey)  # type: ignore[no-any-return]
 
-    def write(self, trial: Trial) -> None:
+    def write(self, trials: Sequence[Trial]) -> None:
         def obey() -> None:
             # As in MLflow, the caller knows a run only once its call has been answered.
-            if self._known.get(trial.number) in self.runs:
-                self.runs.remove(self._known[trial.number])
-            self.runs.append(run_of(trial))
+            for trial in trials:
+                if self._known.get(trial.number) in self.runs:
+                    self.runs.remove(self._known[trial.number])
+                self.runs.append(run_of(trial))
 
         self._call("write", obey)
-        self._known[trial.number] = run_of(trial)
-
-    @property
-    def _known(self) -> dict[int, tuple[int, int, str, int]]:
-        return self.__dict__.setdefault("known", {})  # type: ignore[no-any-return]
+        self._known |= {trial.number: run_of(trial) for trial in trials}
 
     def progress(self, trials: list[Trial]) -> None:
         self._call("progress", lambda: self.counted.extend(trial.number for trial in trials))
 
-    def end(self, status: str) -> None:
+    def end(self, status: str, unfinished: Sequence[Trial]) -> None:
         def obey() -> None:
-            self.status = status
+            self.status, self.unfinished = status, [trial.number for trial in unfinished]
 
         self._call("end", obey)
 

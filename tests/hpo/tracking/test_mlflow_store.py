@@ -67,10 +67,10 @@ def mirror(uri: str, study: Study, trials: list[Trial], status: str = "FINISHED"
     store = a_store(uri, study, uid)
     mirrored = store.open([trial for trial in trials if trial.state != RUNNING])
     missing = [trial for trial in trials if trial.number not in mirrored]
-    for trial in missing:
-        store.write(trial)
+    for start in range(0, len(missing), store.batch):
+        store.write(missing[start : start + store.batch])
     store.progress([trial for trial in missing if trial.finished])
-    store.end(status)
+    store.end(status, [trial for trial in trials if not trial.finished])
     return store
 
 
@@ -183,20 +183,20 @@ def test_a_running_trial_grows(uri: str, study: Study) -> None:
     store = a_store(uri, study)
     store.open([])
     trial = a_trial(0, RUNNING, reports=1)
-    store.write(trial)
+    store.write([trial])
     (child,) = runs(uri, study, "trial")
     assert (child.info.status, child.data.tags["hpo.state"]) == ("RUNNING", "running")
     assert [step for step, _, _ in history(uri, child, "score")] == [1]
 
     trial.reports += a_trial(0, RUNNING, reports=4).reports[1:]
-    store.write(trial)
-    store.write(trial)
+    store.write([trial])
+    store.write([trial])
     assert [step for step, _, _ in history(uri, child, "score")] == [1, 2, 3, 4]
 
     finish(trial, PRUNED)
-    store.write(trial)
+    store.write([trial])
     store.progress([trial])
-    store.end("FINISHED")
+    store.end("FINISHED", [])
     exactly_once(uri, study, [trial])
     assert runs(uri, study, "trial")[0].info.run_id == child.info.run_id
 
@@ -204,7 +204,7 @@ def test_a_running_trial_grows(uri: str, study: Study) -> None:
 def test_a_trial_that_waits_for_a_worker_has_no_run_yet(uri: str, study: Study) -> None:
     store = a_store(uri, study)
     store.open([])
-    store.write(Trial(0, {"lr": 0.1}, seed=1))
+    store.write([Trial(0, {"lr": 0.1}, seed=1)])
 
     assert runs(uri, study, "trial") == []
 
@@ -213,15 +213,15 @@ def test_a_second_attempt_replaces_the_first(uri: str, study: Study) -> None:
     store = a_store(uri, study)
     store.open([])
     trial = a_trial(0, RUNNING, reports=2)
-    store.write(trial)
+    store.write([trial])
     trial.reports.clear()
     trial.attempt = 2
     trial.reports.append(Report(1, BEGAN + 5, {"score": 9.0}))
-    store.write(trial)
+    store.write([trial])
     finish(trial, COMPLETE)
-    store.write(trial)
+    store.write([trial])
     store.progress([trial])
-    store.end("FINISHED")
+    store.end("FINISHED", [])
 
     exactly_once(uri, study, [trial])
     (child,) = runs(uri, study, "trial")
@@ -390,7 +390,7 @@ def test_half_written_runs_of_a_dead_driver_are_replaced(uri: str, study: Study)
     store.open([])
     trials = [a_trial(0), a_trial(1, RUNNING, reports=2), a_trial(2, RUNNING, reports=1)]
     for trial in trials:
-        store.write(trial)
+        store.write([trial])
 
     for trial in trials[1:]:
         trial.reports = a_trial(trial.number).reports

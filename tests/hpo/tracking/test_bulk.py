@@ -1,0 +1,94 @@
+"""Runs that go straight into a database are those that MLflow's own calls would have made."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run
+from mlflow.exceptions import MlflowException
+
+from hpo.tracking.mlflow import bulk
+from hpo.tracking.mlflow.client import log
+
+AWKWARD = bulk.Finished(
+    name="trial 7",
+    status="KILLED",
+    started=1_700_000_000_123,
+    ended=1_700_000_060_456,
+    tags={"hpo.trial": "7", "mlflow.parentRunId": "x", "hpo.worker": ""},
+    params=[Param("lr", "0.001"), Param("path", "caf? 学習率 😀"), Param("empty", "")],
+    metrics=[
+        *(
+            Metric("loss", value, 1000 + step, step)
+            for step, value in enumerate([0.5, math.nan, math.inf, -math.inf], 1)
+        ),
+        *(Metric("same", 1.0, 1000, 3) for _ in range(3)),
+        Metric("joined", 2.0, 1000, 1),
+        Metric("joined", 1.0, 1000, 1),
+        Metric("late", 1.0, 2000, 1),
+        Metric("late", 9.0, 1000, 1),
+        Metric("last nan", 1.0, 1000, 1),
+        Metric("last nan", math.nan, 1000, 2),
+    ],
+)
+
+
+def by_calls(client: MlflowClient, experiment: str, run: bulk.Finished) -> str:
+    run_id = str(client.create_run(experiment, run.started, dict(run.tags), run_name=run.name).info.run_id)
+    log(client, run_id, run.metrics, run.params)
+    client.set_terminated(run_id, run.status, run.ended)
+    return run_id
+
+
+def seen(client: MlflowClient, run_id: str) -> dict[str, Any]:
+    """Everything that MLflow shows of a run, its own id left out."""
+    run: Run = client.get_run(run_id)
+    info = {key: str(value).replace(run_id, "ID") for key, value in dict(run.info).items()}
+    curves = {
+        key: sorted((m.step, m.timestamp, repr(m.value)) for m in client.get_metric_history(run_id, key))
+        for key in run.data.metrics
+    }
+    latest = {key: repr(value) for key, value in run.data.metrics.items()}
+    return {"info": info, "tags": run.data.tags, "params": run.data.params, "latest": latest, "curves": curves}
+
+
+def test_the_two_ways_leave_the_same_run(mlflow_database: str) -> None:
+    client = MlflowClient(mlflow_database)
+    experiment = client.create_experiment("bulk")
+    plain = AWKWARD._replace(name="trial 8", status="FINISHED", tags={}, params=[], metrics=[])
+
+    inserted = bulk.insert(bulk.database(client), experiment, [AWKWARD, plain])
+
+    for run, run_id in zip((AWKWARD, plain), inserted, strict=True):
+        assert seen(client, run_id) == seen(client, by_calls(client, experiment, run))
+    assert len(client.search_runs([experiment])) == 4
+
+
+def test_a_batch_that_cannot_be_written_whole_is_not_written_at_all(mlflow_database: str) -> None:
+    client = MlflowClient(mlflow_database)
+    experiment = client.create_experiment("bulk")
+    broken = AWKWARD._replace(tags={"hpo.trial": object()})  # type: ignore[dict-item]
+
+    with pytest.raises(MlflowException, match="not supported"):
+        bulk.insert(bulk.database(client), experiment, [AWKWARD, broken])
+
+    assert client.search_runs([experiment]) == []
+
+
+def test_a_store_behind_a_server_is_no_database(mlflow_server: str) -> None:
+    assert bulk.database(MlflowClient(mlflow_server)) is None
+
+
+def test_long_runs_are_written_in_parts(mlflow_database: str) -> None:
+    client = MlflowClient(mlflow_database)
+    experiment = client.create_experiment("bulk")
+    steps = bulk.ROWS + 7
+    long = AWKWARD._replace(metrics=[Metric("loss", 1 / step, step, step) for step in range(1, steps + 1)])
+
+    (run_id,) = bulk.insert(bulk.database(client), experiment, [long])
+
+    assert len(client.get_metric_history(run_id, "loss")) == steps
+    assert client.get_run(run_id).data.metrics == {"loss": 1 / steps}
