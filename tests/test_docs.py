@@ -108,7 +108,7 @@ def shape(value: Any) -> Any:
 def test_the_json_is_as_promised(tmp_path: Path) -> None:
     (tmp_path / "quadratic.py").write_text(QUADRATIC)
     (tmp_path / "study.toml").write_text(blocks("study-file.md", "toml")[0])
-    head, best, _ = map(json.loads, blocks("command-line.md", "json"))
+    head, best, *_ = map(json.loads, blocks("command-line.md", "json"))
     ran = json.loads(hpo("run", "study.toml", "--workers", "0", "--tracking", "none", "--json", folder=tmp_path))
     shown = json.loads(hpo("show", "quadratic", "--json", folder=tmp_path))
     (listed,) = json.loads(hpo("list", "--json", folder=tmp_path))

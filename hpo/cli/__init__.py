@@ -10,9 +10,11 @@ from hpo.cli.compare import compare
 from hpo.cli.data import fetch
 from hpo.cli.doctor import doctor
 from hpo.cli.evaluate import evaluate
+from hpo.cli.jobs import jobs, logs, stop
 from hpo.cli.report import report
 from hpo.cli.run import run
 from hpo.cli.studies import best, delete, list_studies, show
+from hpo.cli.submit import submit
 from hpo.cli.ui import ui
 from hpo.errors import HpoError
 
@@ -25,6 +27,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run)
+app.command()(submit)
+app.command()(jobs)
+app.command()(logs)
+app.command()(stop)
 app.command("list")(list_studies)
 app.command()(show)
 app.command()(best)

@@ -7,10 +7,10 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpo.cli.options import OnInterrupt
 from hpo.errors import InputError, Interrupted
 from hpo.ledger.address import Address
 from hpo.study import Resources, Study
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
     from hpo.trial import Trial
 
 
-class OnInterrupt(StrEnum):
-    """What becomes of running trials when a search is interrupted."""
-
-    finish = "finish"
-    stop = "stop"
-
-
 def read_workers(text: str) -> int | None:
     if text == "auto":
         return None
@@ -36,13 +29,24 @@ def read_workers(text: str) -> int | None:
     return int(text)
 
 
-def check_before_work(study: Study, where: Address) -> None:
-    """Everything that can be found wrong in a fraction of a second, before Ray, Optuna or MLflow is imported."""
+def check_study(study: Study) -> None:
+    """What can be found wrong anywhere: a sampler or an objective that is not there. Data may be elsewhere."""
     from hpo import objective, samplers
-    from hpo.ledger.storage import probe
 
     try:
         samplers.check(study.sampler.name, study.seed, study.space, study.sampler.options)
+        objective.resolve(study.objective)
+    except InputError as error:
+        raise InputError(f"{study.file}: {error}") from error
+
+
+def check_before_work(study: Study, where: Address) -> None:
+    """Everything that can be found wrong in a fraction of a second, before Ray, Optuna or MLflow is imported."""
+    from hpo import objective
+    from hpo.ledger.storage import probe
+
+    check_study(study)
+    try:
         target = objective.resolve(study.objective)
         objective.check(target, [{**study.fixed, **corner} for corner in study.space.corners()])
     except InputError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -44,6 +46,38 @@ Workers = Annotated[
 RayAddress = Annotated[
     str | None,
     typer.Option(envvar="RAY_ADDRESS", metavar="RAY", help="A Ray cluster; without it Ray starts on this machine."),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        envvar="RAY_API_SERVER_ADDRESS",
+        metavar="URL",
+        help="The dashboard of the cluster's head, http://HEAD:8265; without it RAY_ADDRESS where that is one.",
+    ),
+]
+Follow = Annotated[
+    bool, typer.Option("--follow", "-f", help="Show what the job says until it is over; Ctrl-C ends the showing only.")
+]
+Checkpoints = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Where objectives that save checkpoints do so; on a cluster, a folder that every node sees.",
+        show_default=".hpo/checkpoints",
+    ),
+]
+
+
+class OnInterrupt(StrEnum):
+    """What becomes of running trials when a search is interrupted."""
+
+    finish = "finish"
+    stop = "stop"
+
+
+WhenInterrupted = Annotated[
+    OnInterrupt, typer.Option(help="What Ctrl-C or SIGTERM does to running trials; twice always ends at once.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Ray's log and the workers' output.")]

@@ -42,6 +42,8 @@ class Progress:
         self._task: Any = None
         if not quiet and sys.stderr.isatty():
             self._open_bar()
+        elif not quiet:
+            self._say("starting")
 
     @property
     def _finished(self) -> int:
@@ -57,9 +59,10 @@ class Progress:
                 self._bar.update(self._task, completed=self._finished, text=self._text())
         elif not self._quiet and trial.finished and (now - self._said > LINE or self._left == 0):
             self._said = now
-            sys.stderr.write(
-                f"{self._study.name}: {self._finished}/{self._study.budget.trials or '-'} trials, {self._text()}\n"
-            )
+            self._say(self._text())
+
+    def _say(self, text: str) -> None:
+        sys.stderr.write(f"{self._study.name}: {self._finished}/{self._study.budget.trials or '-'} trials, {text}\n")
 
     def _count(self, trial: Trial) -> None:
         before = self._states.get(trial.number)

@@ -9,9 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.cli.drive import Engine, OnInterrupt, check_before_work, drive, read_workers, resumable
-from hpo.cli.options import AsJson, Overrides, Quiet, RayAddress, Storage, Tracking, Verbose, Workers
-from hpo.errors import HpoError, Interrupted
+from hpo.cli.drive import Engine, check_before_work, drive, read_workers, resumable
+from hpo.cli.options import (
+    AsJson,
+    Checkpoints,
+    OnInterrupt,
+    Overrides,
+    Quiet,
+    RayAddress,
+    Storage,
+    Tracking,
+    Verbose,
+    WhenInterrupted,
+    Workers,
+)
+from hpo.errors import HpoError, InputError, Interrupted
+from hpo.execution import in_cluster_job
 from hpo.ledger.address import DEFAULT_STORAGE, Address, parse, redact
 from hpo.study import Study, load
 from hpo.tracking import DEFAULT_TRACKING
@@ -26,17 +39,8 @@ def run(
     overrides: Overrides = None,
     workers: Workers = "auto",
     address: RayAddress = None,
-    on_interrupt: Annotated[
-        OnInterrupt, typer.Option(help="What Ctrl-C or SIGTERM does to running trials; twice always ends at once.")
-    ] = OnInterrupt.finish,
-    checkpoints: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Where objectives that save checkpoints do so; on a cluster, a folder that every node sees.",
-            show_default=".hpo/checkpoints",
-        ),
-    ] = None,
+    on_interrupt: WhenInterrupted = OnInterrupt.finish,
+    checkpoints: Checkpoints = None,
     enqueue_from: Annotated[
         str | None,
         typer.Option(metavar="OTHER", help="Try the best trials of this study, in the same ledger, first."),
@@ -51,11 +55,14 @@ def run(
     study = load(study_file, overrides or ())
     count = read_workers(workers)
     where = parse(storage)
+    if in_cluster_job():
+        _check_lasting(study, where, tracking, checkpoints)
     check_before_work(study, where)
     if enqueue_from is not None:
         study = _warm_start(study, where, enqueue_from)
     _remark(study, count)
-    with resumable(f"hpo run {study_file}"), closing(Engine(study.workers, count, address, verbose=verbose)) as engine:
+    again = f"hpo {'submit' if in_cluster_job() else 'run'} {study_file}"
+    with resumable(again), closing(Engine(study.workers, count, address, verbose=verbose)) as engine:
         search, missing = drive(
             study,
             where,
@@ -71,9 +78,22 @@ def run(
     elif tracking != "none" and not as_json:
         sys.stdout.write(_how_to_browse(tracking))
     if search.interrupted:
-        raise Interrupted(f"hpo run {study_file}")
+        raise Interrupted(again)
     if not any(trial.state == COMPLETE for trial in search.trials):
         raise HpoError(f"no trial of {study.name} is complete; the last one ended with:\n{search.trials[-1].error}")
+
+
+def _check_lasting(study: Study, where: Address, tracking: str, checkpoints: Path | None) -> None:
+    """Nothing may be kept in the working folder of a Ray job: it is a copy on one node, and goes with the job."""
+    from hpo.objective import resolve, takes_checkpoint
+
+    lost, how = "would be lost with this job's folder; where the cluster's head is started, set", "or give a full path"
+    if where.path is not None and not where.path.is_absolute():
+        raise InputError(f"storage: {where} {lost} HPO_STORAGE=postgresql://USER@HOST/DATABASE, {how}")
+    if tracking.startswith("sqlite:///") and not Path(tracking.removeprefix("sqlite:///")).is_absolute():
+        raise InputError(f"tracking: {tracking} {lost} MLFLOW_TRACKING_URI=http://HOST:5000, {how}, or none")
+    if checkpoints is None and takes_checkpoint(resolve(study.objective)):
+        sys.stderr.write("hpo: checkpoints stay on their node; --checkpoints DIR keeps them where all nodes see them\n")
 
 
 def _warm_start(study: Study, where: Address, name: str) -> Study:

@@ -6,6 +6,7 @@ contract suite (``tests/hpo/execution``) holds for all of them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -109,6 +110,11 @@ class Ended:
 
 
 Event = Started | Reported | Ended
+
+
+def in_cluster_job() -> bool:
+    """Whether this process is the driver of a Ray job: its working folder is a copy, and goes with the job."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
 class Executor(Protocol):

@@ -26,7 +26,9 @@ def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return err.splitlines()
 
 
-def test_the_first_and_the_last_finished_trial_have_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_beginning_and_the_first_and_the_last_finished_trial_have_a_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     progress = Progress(small_study(budget={"trials": 3}), [])
     for number in range(3):
         trial = Trial(number, {}, 0)
@@ -34,7 +36,8 @@ def test_the_first_and_the_last_finished_trial_have_a_line(capsys: pytest.Captur
         trial.state, trial.value = COMPLETE, number / 10
         progress.update(trial)
     progress.close()
-    first, last = said(capsys)
+    begun, first, last = said(capsys)
+    assert begun == "small: 0/3 trials, starting"
     assert first.startswith("small: 1/3 trials, best 0 (trial 0), 1 complete, ")
     assert last.startswith("small: 3/3 trials, best 0.2 (trial 2), 3 complete, ")
     assert " left" in first
@@ -46,7 +49,8 @@ def test_the_best_so_far_is_the_best_of_all_runs(direction: str, best: str, caps
     before = [ended(0, 1.0), ended(1, 3.0), ended(2, None, FAILED)]
     progress = Progress(small_study(direction=direction, budget={"trials": 4}), before)
     progress.update(ended(3, 2.0))
-    (line,) = said(capsys)
+    begun, line = said(capsys)
+    assert begun == "small: 3/4 trials, starting"
     assert line.startswith(f"small: 4/4 trials, {best}, 3 complete, 1 failed, ")
 
 

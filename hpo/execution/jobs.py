@@ -1,0 +1,214 @@
+"""Studies as jobs of a Ray cluster, through the jobs API of its head."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from hpo.errors import HpoError, InputError
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+# Ray's own states, in small letters.
+PENDING, RUNNING, SUCCEEDED, FAILED, STOPPED = "pending", "running", "succeeded", "failed", "stopped"
+# The metadata that tells hpo's jobs from others.
+STUDY_KEY = "hpo.study"
+# Seconds to wait for an address that does not answer, and for a cluster that went away while its job was followed.
+CONNECT_TIMEOUT, PATIENCE = 5.0, 60.0
+
+
+@dataclass(frozen=True)
+class StudyJob:
+    """One job.
+
+    Attributes:
+        name: Ray's submission id.
+        study: The study's name.
+        state: ``"pending"``, ``"running"``, ``"succeeded"``, ``"failed"`` or ``"stopped"``.
+        started: Seconds since the epoch.
+        ended: The same; None while it runs.
+        exit_code: Of its driver, when that has ended by itself.
+        message: Ray's words on a failed job.
+    """
+
+    name: str
+    study: str
+    state: str
+    started: float | None
+    ended: float | None
+    exit_code: int | None
+    message: str
+
+    @property
+    def over(self) -> bool:
+        return self.state in (SUCCEEDED, FAILED, STOPPED)
+
+
+class Jobs:
+    """The jobs of one cluster.
+
+    The token of a cluster that asks for one is found as Ray finds it: ``RAY_AUTH_TOKEN``, ``RAY_AUTH_TOKEN_PATH`` or,
+    with ``RAY_AUTH_MODE=token``, ``~/.ray/auth_token``.
+
+    Args:
+        address: The head's dashboard, ``http://HEAD:8265``.
+
+    Raises:
+        InputError: When no jobs API answers there, or none that lets us in.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/")
+        _reach(self.address)
+        _find_token()
+        os.environ["RAY_API_SERVER_ADDRESS"] = self.address  # or Ray prefers RAY_ADDRESS to what it is told
+        from ray.job_submission import JobSubmissionClient
+
+        for chatty in ("dashboard_sdk", "job.sdk"):
+            logging.getLogger(f"ray.dashboard.modules.{chatty}").setLevel(logging.WARNING)
+        with self._translated():
+            self._client: JobSubmissionClient = JobSubmissionClient(self.address)
+            self._client.list_jobs()  # the version is told to everybody, the jobs are not
+
+    def submit(self, study: str, entrypoint: str, package: Path, environment: Mapping[str, str]) -> str:
+        """Sends a study's package and starts its driver on the cluster; returns the job's name."""
+        runtime_env = {"working_dir": str(package), "env_vars": dict(environment)}
+        with self._translated():
+            return self._client.submit_job(
+                entrypoint=entrypoint,
+                submission_id=f"{study}-{secrets.token_hex(2)}",
+                runtime_env=runtime_env,
+                metadata={STUDY_KEY: study},
+                entrypoint_num_cpus=0,  # a driver waits most of the time; the cores are the workers'
+            )
+
+    def list(self) -> list[StudyJob]:
+        """All jobs that :meth:`submit` has made, the oldest first."""
+        with self._translated():
+            found = [_read(details) for details in self._client.list_jobs() if STUDY_KEY in (details.metadata or {})]
+        return sorted(found, key=lambda job: job.started or 0.0)
+
+    def find(self, name: str) -> StudyJob:
+        """The job of this name; or of the study of this name the one that runs it, or else its latest.
+
+        Raises:
+            InputError: When there is none.
+        """
+        jobs = self.list()
+        named = [job for job in jobs if job.name == name]
+        of_study = sorted((job for job in jobs if job.study == name), key=lambda job: not job.over)
+        if found := named or of_study:
+            return found[-1]
+        raise InputError(f"there is no job or study {name!r} on {self.address}; `hpo jobs` lists them")
+
+    def log(self, name: str) -> str:
+        """All that a job has said so far."""
+        with self._translated():
+            return self._client.get_job_logs(name)
+
+    def follow(self, name: str, write: Callable[[str], object]) -> StudyJob:
+        """Writes what a job says until it is over, also across interruptions of the network.
+
+        Raises:
+            HpoError: When the cluster has not answered for a minute.
+        """
+        written = 0
+        heard = time.monotonic()
+
+        async def tail() -> None:
+            nonlocal written, heard
+            position = 0  # a new connection begins with the first word again
+            async for text in self._client.tail_job_logs(name):
+                if new := text[max(0, written - position) :]:
+                    write(new)
+                position += len(text)
+                written, heard = max(written, position), time.monotonic()
+
+        while True:
+            try:
+                asyncio.run(tail())
+                if (job := self.find(name)).over:
+                    return job
+            except (OSError, RuntimeError, HpoError) as error:
+                if time.monotonic() - heard > PATIENCE:
+                    raise HpoError(f"{self.address} answers no more, the job may go on: {_line(error)}") from None
+            time.sleep(0.5)
+
+    def stop(self, name: str) -> bool:
+        """Asks a job's driver to end, as Ctrl-C does; returns whether it was running."""
+        with self._translated():
+            return bool(self._client.stop_job(name))
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Every failure of Ray's client in one line."""
+        from ray.exceptions import AuthenticationError
+
+        try:
+            yield
+        except AuthenticationError as error:
+            if "Missing" in str(error):
+                how = "set RAY_AUTH_TOKEN_PATH to the file that holds it, or RAY_AUTH_TOKEN"
+                raise InputError(f"--address: {self.address} asks for a token: {how}") from None
+            raise InputError(f"--address: {self.address} does not accept this token") from None
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"--address: no Ray jobs API at {self.address}: {_line(error)}") from None
+
+
+def _reach(address: str) -> None:
+    parts = urlsplit(address)
+    try:
+        default = {"http": 80, "https": 443}[parts.scheme]
+        port = parts.port or default
+        if not parts.hostname:
+            raise ValueError
+    except (ValueError, KeyError):
+        raise InputError(f"--address: must be the head's dashboard, http://HEAD:8265, got {address!r}") from None
+    if parts.username or parts.password:
+        raise InputError("--address: must hold no password; a cluster's token goes into RAY_AUTH_TOKEN_PATH")
+    try:
+        socket.create_connection((parts.hostname, port), CONNECT_TIMEOUT).close()
+    except OSError as error:
+        raise InputError(f"--address: nothing answers at {address}: {error.strerror or error}") from None
+
+
+def _find_token() -> None:
+    """Turns Ray's authentication on where a token is named; must come before Ray is imported."""
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if path and not os.environ.get("RAY_AUTH_TOKEN"):
+        try:
+            if not Path(path).read_text().strip():
+                raise InputError(f"RAY_AUTH_TOKEN_PATH: {path} is empty")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"RAY_AUTH_TOKEN_PATH: {path} cannot be read: {error}") from None
+    if path or os.environ.get("RAY_AUTH_TOKEN"):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def _read(details: Any) -> StudyJob:
+    return StudyJob(
+        name=str(details.submission_id),
+        study=details.metadata[STUDY_KEY],
+        state=str(details.status.value).lower(),
+        started=details.start_time / 1000 if details.start_time else None,
+        ended=details.end_time / 1000 if details.end_time else None,
+        exit_code=details.driver_exit_code,
+        message=details.message or "",
+    )
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r"^Request failed with status code", "status", text)[:300]
