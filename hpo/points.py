@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hpo.errors import InputError
 from hpo.fields import Place, show, suggest
 from hpo.space import Choice, Float, Int, Parameter, Space
 
@@ -18,6 +19,25 @@ def read_points(place: Place, raw: Sequence[Any], space: Space) -> tuple[dict[st
     return tuple(
         _read_point(Place(place.file, f"{place.key}[{index}]"), table, space) for index, table in enumerate(raw)
     )
+
+
+def read_list(raw: Sequence[Any], space: Space) -> list[dict[str, Any]]:
+    """Reads points that leave nothing open.
+
+    Raises:
+        ValueError: When there is none, when one lies outside the space or leaves a parameter open.
+    """
+    try:
+        points = read_points(Place("", "points"), raw, space)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    if not points:
+        raise ValueError("points must list at least one point")
+    for index, point in enumerate(points):
+        for parameter in space.parameters:
+            if space.active(parameter, point) and parameter.name not in point:
+                raise ValueError(f"points[{index}]: must name every parameter, {parameter.name} is missing")
+    return list(points)
 
 
 def _read_point(place: Place, raw: Any, space: Space) -> dict[str, Any]:

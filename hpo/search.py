@@ -130,7 +130,9 @@ class Search:
 
     def _ask(self) -> None:
         frozen, params = self._advisor.ask()
-        trial = Trial(frozen.number, params, trial_seed(self._study.seed, frozen.number), notes=frozen.system_attrs)
+        trial = Trial(frozen.number, params, 0, notes=frozen.system_attrs)
+        # Trials of one repeat differ in their parameters alone, so that they can be compared pair by pair.
+        trial.seed = trial_seed(self._study.seed, frozen.number if trial.repeat is None else trial.repeat)
         self._ledger.begin(frozen, trial)
         self.trials.append(trial)
         self._waiting.append(trial)
@@ -257,5 +259,5 @@ class Search:
 
 
 def trial_seed(study_seed: int, number: int) -> int:
-    """The seed of one trial: a 32-bit number that depends on the study's seed and the trial's number alone."""
+    """The seed of one trial: 32 bits that depend on the study's seed and the trial's number (or repeat) alone."""
     return int(np.random.SeedSequence((study_seed, number)).generate_state(1)[0])

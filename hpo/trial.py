@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+# The note of a trial that belongs to a repeat of an experiment: which one, from 0.
+REPEAT = "hpo:repeat"
+
 RUNNING, COMPLETE, PRUNED, FAILED = STATES = ("running", "complete", "pruned", "failed")
 
 
@@ -59,6 +62,11 @@ class Trial:
     @property
     def finished(self) -> bool:
         return self.state != RUNNING
+
+    @property
+    def repeat(self) -> int | None:
+        """Which repeat of the experiment it belongs to, from 0; None where the study has no repeats."""
+        return self.notes.get(REPEAT)
 
     @property
     def seconds(self) -> float | None:

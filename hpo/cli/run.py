@@ -110,10 +110,11 @@ def _remark(study: Study, workers: int | None) -> None:
 
     wanted = study.resolved["budget"].get("trials", sys.maxsize)
     size = samplers.size(study.sampler.name, study.space, study.sampler.options)
+    points = "grid" if study.sampler.name == "grid" else "list"
     if size is not None and study.budget.most < wanted:
-        sys.stderr.write(f"hpo: the grid has {size} points, the search ends after them\n")
+        sys.stderr.write(f"hpo: the {points} has {size} points, the search ends after them\n")
     elif size is not None and study.budget.most < size + len(study.enqueue):
-        sys.stderr.write(f"hpo: the grid has {size} points, the budget ends after {wanted} trials\n")
+        sys.stderr.write(f"hpo: the {points} has {size} points, the budget ends after {wanted} trials\n")
     if study.batch and workers and workers > study.batch:
         sys.stderr.write(f"hpo: batch = {study.batch} keeps {workers - study.batch} of {workers} workers idle\n")
 

@@ -34,7 +34,7 @@ BEST_SHARE, BEST_LEAST = 0.1, 5
 # The outer tenth of a range counts as its end.
 END = 0.1
 # Samplers whose draws do not depend on earlier trials, as the statistics assume.
-INDEPENDENT = ("random", "qmc", "grid")
+INDEPENDENT = ("random", "qmc", "grid", "listed")
 
 
 @dataclass(frozen=True)

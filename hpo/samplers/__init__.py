@@ -13,7 +13,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import InputError
-from hpo.fields import Field, boolean, integer, number, one_of
+from hpo.fields import Field, boolean, integer, number, one_of, tables
+from hpo.points import read_list
 from hpo.samplers import grid, imported
 from hpo.space import Choice, Space
 
@@ -196,7 +197,21 @@ def _check_cmaes(space: Space, options: Mapping[str, Any]) -> None:
 
 
 def _grid_size(space: Space, options: Mapping[str, Any]) -> int:
-    return len(grid.grid(space, options))
+    return len(grid.grid(space, options)) * (options["repeats"] or 1)
+
+
+def _listed(seed: int, space: Space, options: Mapping[str, Any]) -> BaseSampler:
+    from hpo.samplers.listed import make_sampler
+
+    return make_sampler(seed, space, options)
+
+
+def _listed_size(space: Space, options: Mapping[str, Any]) -> int:
+    return len(options["points"]) * (options["repeats"] or 1)
+
+
+def _check_listed(space: Space, options: Mapping[str, Any]) -> None:
+    read_list(options["points"], space)
 
 
 def _check_grid(space: Space, options: Mapping[str, Any]) -> None:
@@ -218,7 +233,13 @@ SAMPLERS: dict[str, Kind] = {
         },
         _check_narrowing,
     ),
-    "grid": Kind(grid.make_sampler, {"points": Field(_points, {})}, _check_grid, _grid_size),
+    "grid": Kind(
+        grid.make_sampler,
+        {"points": Field(_points, {}), "repeats": Field(integer(1), None)},
+        _check_grid,
+        _grid_size,
+    ),
+    "listed": Kind(_listed, {"points": Field(tables), "repeats": Field(integer(1), None)}, _check_listed, _listed_size),
     "tpe": Kind(
         _tpe,
         {

@@ -109,4 +109,4 @@ def make_sampler(seed: int, space: Space, options: Mapping[str, Any]) -> BaseSam
     import numpy as np
 
     order = np.random.default_rng(seed).permutation(len(points))
-    return ListedSampler(seed, [space.encode(points[index]) for index in order])
+    return ListedSampler(seed, [space.encode(points[index]) for index in order], options["repeats"])

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
+from searching import search
 from small_study import small_study
 
 from hpo.advisor import Advisor
 from hpo.errors import InputError
+from hpo.ledger import books
+from hpo.ledger.address import parse
 from hpo.samplers.quantile import quantile, within
+from hpo.search import trial_seed
 from hpo.trial import COMPLETE
 
 PLANE = {
@@ -120,6 +125,46 @@ def test_enqueued_trials_take_no_point_of_the_grid() -> None:
 def test_a_grid_that_cannot_be_is_refused(sampler: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         small_study(space=PLANE, sampler=sampler)
+
+
+CONDITIONS = [{"optimizer": "sgd", "lr": 0.5}, {"optimizer": "adam", "lr": 0.1}, {"optimizer": "adam", "lr": 0.5}]
+CONDITION_SPACE = {"optimizer": {"choice": ["sgd", "adam"]}, "lr": {"low": 0.1, "high": 1.0}}
+
+
+def test_a_list_is_run_in_its_order_then_again_and_then_the_search_ends() -> None:
+    sampler = {"name": "listed", "points": CONDITIONS, "repeats": 2}
+
+    assert draws(sampler, 6, CONDITION_SPACE) == CONDITIONS * 2
+    assert small_study(space=CONDITION_SPACE, sampler=sampler, budget={"trials": 100}).budget.trials == 6
+
+
+def test_trials_of_one_repeat_share_their_seed_and_note_the_repeat(tmp_path: Path) -> None:
+    sampler = {"name": "grid", "points": 2, "repeats": 3}
+    study = small_study(space=PLANE, sampler=sampler, budget={"trials": 13}, enqueue=[{"lr": 3e-4}])
+
+    first, *rest = search(study, lambda params, seed: [seed], tmp_path / "a.journal", workers=3)
+
+    assert first.repeat is None
+    assert [trial.repeat for trial in rest] == [0] * 4 + [1] * 4 + [2] * 4
+    assert [trial.seed for trial in rest] == [trial_seed(0, trial.repeat or 0) for trial in rest]
+    assert len({trial.seed for trial in rest}) == 3
+    (stored,) = {tuple(t.repeat for t in books.read(parse(f"{tmp_path}/a.journal"), "small").trials)}
+    assert stored == tuple(trial.repeat for trial in [first, *rest])
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        ([], "sampler: points must list at least one point"),
+        ([{"optimizer": "sgd"}], r"points\[0\]: must name every parameter, lr is missing"),
+        ([*CONDITIONS, {"optimizer": "adm", "lr": 0.5}], r'points\[3\].optimizer: must be one of .*, got "adm"'),
+        ([{"optimiser": "sgd"}], "optimiser: is no parameter of the space; did you mean 'optimizer'"),
+        (3, "small.toml: sampler.points: must be a list of tables, got 3"),
+    ],
+)
+def test_a_list_that_cannot_be_is_refused(points: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        small_study(space=CONDITION_SPACE, sampler={"name": "listed", "points": points})
 
 
 @pytest.mark.parametrize("sequence", ["sobol", "halton"])

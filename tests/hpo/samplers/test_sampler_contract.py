@@ -32,6 +32,8 @@ EVERY: dict[str, dict[str, Any]] = {
     "narrowing": {"round": 4, "keep": 0.5, "alpha": 0.5},
     "narrowing, widening": {"name": "narrowing", "round": 4, "keep": 0.5, "alpha": 0.5, "widen": True},
     "grid": {"points": 3},
+    "grid, repeated": {"name": "grid", "points": 1, "repeats": 3},
+    "listed": {"repeats": 3},
     "tpe": {"n_startup_trials": 3},
     "tpe, in groups": {"name": "tpe", "n_startup_trials": 3, "group": True},
     "gp": {"n_startup_trials": 3},
@@ -41,7 +43,14 @@ EVERY: dict[str, dict[str, Any]] = {
     "qmc, halton": {"name": "qmc", "sequence": "halton"},
     "imported": {"name": "optuna.samplers:RandomSampler"},
 }
-UNAWARE = ["random", "grid", "qmc", "qmc, halton"]  # draws depend on (study seed, trial number) alone
+UNAWARE = [
+    "random",
+    "grid",
+    "grid, repeated",
+    "listed",
+    "qmc",
+    "qmc, halton",
+]  # draws depend on (study seed, trial number) alone
 TRIALS = {"gp": 8}  # a Gaussian process thinks for a while
 EXACT = [name for name in EVERY if name != "imported"]
 
@@ -71,6 +80,9 @@ def study_of(
     if sampler == "gp":
         pytest.importorskip("torch")
     how = {"name": sampler, "seed": seed, **EVERY[sampler]} | ({"batch": batch} if batch else {})
+    if sampler == "listed":
+        drawn = Advisor(small_study(space=space, sampler={"seed": seed}))
+        how["points"] = [drawn.ask()[1] for _ in range(5)]
     table = {"space": space, "sampler": how, "trial": {"retries": 99}, "budget": {"trials": trials_of(sampler)}}
     return small_study(**table | changes)
 

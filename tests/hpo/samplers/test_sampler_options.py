@@ -17,7 +17,8 @@ from hpo.study import parse
 
 @pytest.mark.parametrize("name", samplers.SAMPLERS)
 def test_every_option_is_recorded_and_read_back(name: str) -> None:
-    points = {"points": 3} if name == "grid" else {}
+    point = {"lr": 1e-3, "layers": 2, "activation": "relu", "hidden": []}
+    points = {"grid": {"points": 3, "repeats": 2}, "listed": {"points": [point]}}.get(name, {})
     study = small_study(sampler={"name": name, "seed": 5, "batch": 4, **points})
 
     again = parse(study.resolved, file="ledger")
