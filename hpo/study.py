@@ -13,6 +13,7 @@ from typing import Any
 
 from hpo import samplers
 from hpo.budget import Budget, read_budget
+from hpo.drawing import Drawing, read_drawings, to_tables
 from hpo.errors import InputError
 from hpo.fields import (
     Field,
@@ -92,6 +93,7 @@ class Study:
         enqueue: Points that are tried first; what they leave open is left to the sampler.
         evaluate: What scores the chosen trial's setting on the sealed test set, in the shape of an objective; None
             where the study has no such thing.
+        figures: What its report draws beside the figures of every report.
         resolved: The whole study as plain values, defaults and overrides included.
     """
 
@@ -112,6 +114,7 @@ class Study:
     trial: TrialLimits
     workers: Resources
     evaluate: str | tuple[str, ...] | None
+    figures: tuple[Drawing, ...]
     resolved: Mapping[str, Any]
 
     def identity(self) -> dict[str, Any]:
@@ -168,6 +171,7 @@ _STUDY = {
     "budget": Field(table),
     "trial": Field(table, {}),
     "workers": Field(table, {}),
+    "figure": Field(tables, []),
 }
 # What NumPy's older generators, Optuna's among them, take for a seed.
 _SAMPLER = {"seed": Field(integer(0, 2**32 - 1), 0), "batch": Field(integer(1), None)}
@@ -227,6 +231,7 @@ def parse(raw: Mapping[str, Any], *, file: str, source: str = "") -> Study:
     pruner = _read_named(place / "pruner", top["pruner"], PRUNERS, default="none")
     _obey(place / "pruner", lambda: PRUNERS[pruner.name].check(pruner.options))
     enqueue = read_points(place / "enqueue", top["enqueue"], space)
+    figures = read_drawings(place / "figure", top["figure"], top["name"], space)
     sections = {
         "budget": read_budget(place / "budget", top["budget"]),
         "trial": read_table(place / "trial", top["trial"], _TRIAL),
@@ -241,12 +246,15 @@ def parse(raw: Mapping[str, Any], *, file: str, source: str = "") -> Study:
         "enqueue": list(enqueue),
         **{name: _without_none(section) for name, section in sections.items()},
     }
+    if figures:
+        resolved["figure"] = to_tables(figures)
     if top["evaluate"] is not None:
         resolved["evaluate"] = list(top["evaluate"]) if isinstance(top["evaluate"], tuple) else top["evaluate"]
     return Study(
         file=file,
         source=source,
         space=space,
+        figures=figures,
         sampler=sampler,
         enqueue=enqueue,
         pruner=pruner,

@@ -85,6 +85,18 @@ def test_every_sampler_and_pruner_is_documented_with_its_options() -> None:
             assert set(re.findall(r"(?<![(])`(\w+)`", rows[name])) == set(kind.options), name
 
 
+def test_every_kind_of_figure_is_documented_with_its_keys() -> None:
+    from hpo.drawing import KINDS
+
+    text = (DOCS / "study-file.md").read_text()
+    section = text[text.index("## `[[figure]]`") : text.index("## Changing one key")]
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]* \| ([^|]*)\|$", section, re.MULTILINE))
+    everywhere = section[section.index("| key of any kind") :]
+    for kind, fields in KINDS.items():
+        for key in fields.keys() - {"kind"}:
+            assert f"`{key}`" in rows[kind] or f"`{key}`" in everywhere, (kind, key)
+
+
 def test_every_command_is_documented() -> None:
     text = (DOCS / "command-line.md").read_text()
     assert sorted(set(re.findall(r"^\| `hpo (\w+)", text, re.MULTILINE))) == commands()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from hpo.report.drawings import draw_each
 from hpo.report.figures import draw_all
 from hpo.report.figures.style import style
 from hpo.report.insight import study_insight
@@ -49,7 +51,8 @@ def write(study: Study, trials: Sequence[Trial], folder: Path) -> list[Path]:
     written = [folder / "report.html"]
     drawings = {}
     insight = study_insight(study, trials)
-    for name, figure in draw_all(study, trials, insight):
+    own = ((drawing.name, figure) for drawing, figure in draw_each(study, trials))
+    for name, figure in chain(own, draw_all(study, trials, insight)):
         image = png(figure)
         figure.set_layout_engine("none")  # the labels are fitted; to do it again would take as long as all the rest
         drawings[name] = svg(figure, name)

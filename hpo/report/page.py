@@ -83,7 +83,7 @@ def render(study: Study, trials: Sequence[Trial], drawings: Mapping[str, str], i
         rounds=[said(finding) for finding in findings(study, trials)],
         figures=[
             {"name": name, "title": title, "caption": caption, "svg": inline(drawings[name], title)}
-            for name, (title, caption) in CAPTIONS.items()
+            for name, (title, caption) in {**_own(study), **CAPTIONS}.items()
             if name in drawings
         ],
         rows=[_row(trial, names, tied) for trial in trials],
@@ -93,6 +93,11 @@ def render(study: Study, trials: Sequence[Trial], drawings: Mapping[str, str], i
         light=_variables(0),
         dark=_variables(1),
     )
+
+
+def _own(study: Study) -> dict[str, tuple[str, str]]:
+    """Titles of the figures that the study file describes; they carry them inside, too."""
+    return {d.name: (d.options["title"] or d.name, "As the study file describes it.") for d in study.figures}
 
 
 def inline(svg: str, title: str) -> Markup:
