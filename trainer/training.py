@@ -53,7 +53,7 @@ def fit(
         schedule: factor of the optimizer's learning rate over time; None keeps it.
         accuracy_after: after which update of an epoch the accuracies are measured: "last", or "first" as the
             chapter's curves are (section 6.4.3).
-        evaluated: measure on so many examples only, from the first on; None means all.
+        evaluated: measure on so many examples only, from the first on; None means all, 0 measures no accuracy.
         loss_after_update: measure the loss of a batch once more after the update on it, as the curves of Figs
             6-9 and 6-15 do; else it is that before the update, which costs nothing.
         done: epochs that an earlier run has completed; a resumed run starts after them.
@@ -75,8 +75,8 @@ def fit(
         if examples is not None:
             network.check_examples(*examples)
     batches = Batches(*train, batch_size, sampling, rng, updates)
-    shown = {"train": (train[0][:evaluated], train[1][:evaluated])}
-    if validation is not None:
+    shown = {} if evaluated == 0 else {"train": (train[0][:evaluated], train[1][:evaluated])}
+    if validation is not None and evaluated != 0:
         shown["val"] = (validation[0][:evaluated], validation[1][:evaluated])
     how = _Reporting(shown, accuracy_after, loss_after_update)
     return _epochs(network, batches, optimizer, schedule or constant(), how, range(done, epochs))
@@ -86,8 +86,8 @@ def check_measuring(accuracy_after: str, evaluated: int | None) -> None:
     """Raises ValueError unless the arguments say when and on what accuracies are measured (see fit)."""
     if accuracy_after not in ACCURACY_AFTER:
         raise ValueError(f"`accuracy_after` must be one of {ACCURACY_AFTER}, but got {accuracy_after!r}")
-    if evaluated is not None and (int(evaluated) != evaluated or evaluated < 1):
-        raise ValueError(f"`evaluated` must be an integer >= 1 or None, but got (evaluated={evaluated})")
+    if evaluated is not None and (int(evaluated) != evaluated or evaluated < 0):
+        raise ValueError(f"`evaluated` must be an integer >= 0 or None, but got (evaluated={evaluated})")
 
 
 class _Reporting(NamedTuple):
@@ -149,7 +149,9 @@ def _epoch(
 
 
 def _measure(network: Network, shown: Mapping[str, Pairs]) -> dict[str, float]:
-    metrics = {"train_accuracy": network.measure_accuracy(*shown["train"])}
+    metrics = {}
+    if "train" in shown:
+        metrics["train_accuracy"] = network.measure_accuracy(*shown["train"])
     if "val" in shown:
         metrics["val_accuracy"], metrics["val_loss"] = network.measure(*shown["val"])
     return metrics

@@ -154,7 +154,7 @@ def test_a_validation_loss_that_is_not_finite_is_no_result():
         ({"batch_size": -1}, "`batch_size` must be an integer >= 1"),
         ({"sampling": "all"}, "`sampling` must be one of"),
         ({"accuracy_after": "middle"}, "`accuracy_after` must be one of"),
-        ({"evaluated": 0}, "`evaluated` must be an integer >= 1 or None"),
+        ({"evaluated": -1}, "`evaluated` must be an integer >= 0 or None"),
         ({"validation": task(features=5)}, r"`x.shape == \(n, 6\)`"),
         ({"validation": task(classes=6)}, "labels must lie in 0..2"),
     ],

@@ -3,5 +3,7 @@
 from trainer.experiments.activation_spread import spread
 from trainer.experiments.classification import classify, evaluate
 from trainer.experiments.descent import descend
+from trainer.experiments.landscape import landscape
+from trainer.experiments.overfitting import ensemble, overfit
 
-__all__ = ["classify", "descend", "evaluate", "spread"]
+__all__ = ["classify", "descend", "ensemble", "evaluate", "landscape", "overfit", "spread"]

@@ -64,8 +64,8 @@ def spread(params: Mapping[str, Any], seed: int) -> Iterator[dict[str, float]]:
     Yields:
         `mean`, `mean_square`, `std` (over all elements), `unit_std` (mean over the units of the deviation over
         the examples: how far a unit still tells examples apart), `skew`, `kurtosis` (in excess of a normal
-        distribution's), `edges` (share of the first and last of 30 bins over the activation's range: (-1, 1)
-        for tanh, else (0, 1)) and `zeros` (share of exact zeros).
+        distribution's), `zeros` (share of exact zeros), and a histogram of 30 bins over the activation's range,
+        (-1, 1) for tanh, else (0, 1): `count_00` to `count_29`, and `edges`, the share of the first and last bin.
 
     Raises:
         ValueError: for a bad setting, before any work.
@@ -83,8 +83,9 @@ def spread(params: Mapping[str, Any], seed: int) -> Iterator[dict[str, float]]:
             "unit_std": float(a.std(axis=0).mean()),
             "skew": float(np.mean(standard**3)),
             "kurtosis": float(np.mean(standard**4) - 3.0),
-            "edges": float(counts[0] + counts[-1]) / a.size,
             "zeros": float(np.mean(a == 0.0)),
+            "edges": float(counts[0] + counts[-1]) / a.size,
+            **{f"count_{index:02}": float(count) for index, count in enumerate(counts)},
         }
 
 

@@ -40,7 +40,7 @@ def classify(params: Mapping[str, Any], seed: int, checkpoint: str | Path | None
     """
     setting = read(Setting, params)
     train, validation = setting.load()
-    generators = _generators(seed)
+    generators = make_generators(seed)
     network, optimizer = setting.make_network(generators[0]), setting.make_optimizer()
     history: list[dict[str, float]] = []
     file, owner = None, json.dumps([dataclasses.asdict(setting), seed])
@@ -95,10 +95,10 @@ def evaluate(params: Mapping[str, Any], seed: int) -> Iterator[dict[str, float]]
         ValueError, DataError, Diverged: as `classify` does.
     """
     setting = read(Setting, params)
-    weights, batches = _generators(seed)
+    weights, batches = make_generators(seed)
     network = setting.make_network(weights)
     train = setting.cast(*data.load_train(setting.dataset, setting.train_size))
-    arguments = setting.fit_arguments() | {"evaluated": 1}  # the accuracy on known examples interests nobody here
+    arguments = setting.fit_arguments() | {"evaluated": 0}  # the accuracy on known examples interests nobody here
     for _ in fit(network, train, optimizer=setting.make_optimizer(), rng=batches, **arguments):
         pass
     accuracy, loss = network.measure(*setting.cast(*data.load_test(setting.dataset)))
@@ -108,7 +108,7 @@ def evaluate(params: Mapping[str, Any], seed: int) -> Iterator[dict[str, float]]
 evaluate.check = check  # type: ignore[attr-defined]
 
 
-def _generators(seed: int) -> tuple[np.random.Generator, np.random.Generator]:
+def make_generators(seed: int) -> tuple[np.random.Generator, np.random.Generator]:
     """Independent generators for the network (initial weights, then dropout) and for the mini-batches."""
     network, batches = np.random.SeedSequence(seed).spawn(2)
     return np.random.default_rng(network), np.random.default_rng(batches)

@@ -44,7 +44,7 @@ class Setting:
         lr_decay_every: epochs per step of the step schedule.
         warmup: epochs in which the learning rate first grows to its value.
         accuracy_after: the update of an epoch after which accuracies are measured, "last" or "first".
-        evaluated: measure accuracies on so many examples only; None means all.
+        evaluated: measure accuracies on so many examples only; None means all, 0 reports the loss alone.
         loss_after_update: report the loss of each batch as it is after the update on it.
         dtype: "float32" or "float64".
     """
