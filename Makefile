@@ -1,26 +1,15 @@
-<<<<<<< HEAD
 # make study     a first search, on data that needs no download
 # make test      everything the tests need, and the tests
+# make chapter   every figure of the chapter and the table of its claims, on MNIST
 # make check     lint, format, types
 # make secrets   passwords for docker-compose.yml, in .env
 # make chaos     a long campaign of real kills (KILLS=500)
-=======
-# make study   a first search, on data that needs no download
-# make test    everything the tests need, and the tests
-# make chapter every figure of the chapter and the table of its claims, on MNIST
-# make check   lint, format, types
-# make chaos   a long campaign of real kills (KILLS=500)
->>>>>>> 6a212cb (The chapter's figures as studies, with the objectives that they lacked; make chapter runs them)
 
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
 PIP    := $(PYTHON) -m pip install --quiet --constraint constraints.txt
 
-<<<<<<< HEAD
-.PHONY: study test check secrets chaos format clean
-=======
-.PHONY: study chapter test check chaos format clean
->>>>>>> 6a212cb (The chapter's figures as studies, with the objectives that they lacked; make chapter runs them)
+.PHONY: study chapter test check secrets chaos format clean
 
 study: $(VENV)/.installed
 	$(VENV)/bin/hpo run studies/digits.toml
