@@ -9,7 +9,8 @@ the trial and a death of the driver, so that the objective can go on from what i
 reports of what is already done again, so that the sequence is the same as without the interruption.
 
 A callable may carry a function attribute ``check(params)``: it is called once, before any work starts, with concrete
-parameters, and raises ``ValueError`` or ``OSError`` for settings that cannot work or data that is not there.
+parameters, and raises ``ValueError`` or ``OSError`` for settings that cannot work or data that is not there. A second
+one, ``data(params)``, says what data the objective works on, for MLflow to show (:func:`data`).
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import inspect
 import numbers
 import sys
 import traceback
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hpo.command import command_objective
 from hpo.errors import InputError
@@ -31,8 +32,28 @@ Metrics = dict[str, float]
 Objective = Callable[..., Any]
 
 
-def resolve(reference: str | tuple[str, ...]) -> Objective:
+class Data(NamedTuple):
+    """One part of a data set.
+
+    Attributes:
+        name: The data set's.
+        digest: What tells its content from any other: a hash, at most 36 characters.
+        split: What the part is for: ``"train"``, ``"validation"`` or the like.
+        rows: How many examples it has.
+    """
+
+    name: str
+    digest: str
+    split: str
+    rows: int
+
+
+def resolve(reference: str | tuple[str, ...], arguments: Sequence[str] = ("params", "seed")) -> Objective:
     """Imports the callable, or wraps the command, that a study names.
+
+    Args:
+        reference: ``"package.module:name"``, or the words of a command.
+        arguments: What a callable must accept, in this order.
 
     Raises:
         InputError: Saying which part failed: a module, a module's own import, the name, the signature, the program.
@@ -49,9 +70,9 @@ def resolve(reference: str | tuple[str, ...]) -> Objective:
     if not callable(target):
         raise InputError(f"objective: {reference} is not callable, it is of type {type(target).__name__}")
     try:
-        inspect.signature(target).bind({}, 0)
+        inspect.signature(target).bind(*arguments)
     except (TypeError, ValueError) as error:
-        raise InputError(f"objective: {reference} must accept (params, seed): {error}") from None
+        raise InputError(f"objective: {reference} must accept ({', '.join(arguments)}): {error}") from None
     return target  # type: ignore[no-any-return]
 
 
@@ -92,6 +113,22 @@ def check(objective: Objective, points: Iterable[Mapping[str, Any]]) -> None:
             raise InputError(f"objective: {error}") from error
         except Exception as error:
             raise InputError(f"objective: its own check of the parameters failed{_say(error)}") from error
+
+
+def data(objective: Objective, params: Mapping[str, Any]) -> list[Data]:
+    """What data an objective says it works on; nothing where it does not say.
+
+    Raises:
+        TypeError: When it says it in another form.
+    """
+    describe = getattr(objective, "data", None)
+    parts = [] if describe is None else list(describe(params))
+    for part in parts:
+        if not isinstance(part, Mapping) or set(part) != set(Data._fields):
+            raise TypeError(
+                f"data(params) must yield mappings with the keys {', '.join(Data._fields)}, got {part!r:.200}"
+            )
+    return [Data(str(p["name"]), str(p["digest"]), str(p["split"]), int(p["rows"])) for p in parts]
 
 
 def reports(

@@ -94,6 +94,8 @@ class Study:
         evaluate: What scores the chosen trial's setting on the sealed test set, in the shape of an objective; None
             where the study has no such thing.
         figures: What its report draws beside the figures of every report.
+        model: ``"package.module:name"`` of what trains the chosen trial's setting again and saves the model; None
+            where the study has no such thing.
         resolved: The whole study as plain values, defaults and overrides included.
     """
 
@@ -115,6 +117,7 @@ class Study:
     workers: Resources
     evaluate: str | tuple[str, ...] | None
     figures: tuple[Drawing, ...]
+    model: str | None
     resolved: Mapping[str, Any]
 
     def identity(self) -> dict[str, Any]:
@@ -157,12 +160,19 @@ def _resources(value: Any) -> dict[str, float]:
     return {name: float(amount) for name, amount in value.items()}
 
 
+def _imported(value: Any) -> str:
+    if isinstance(value, str) and _IMPORTED.fullmatch(value):
+        return value
+    raise ValueError('must be "package.module:name"')
+
+
 _STUDY = {
     "name": Field(_name),
     "objective": Field(_objective),
     "metric": Field(label),
     "direction": Field(one_of("minimize", "maximize")),
     "evaluate": Field(_objective, None),
+    "model": Field(_imported, None),
     "fixed": Field(table, {}),
     "space": Field(table),
     "sampler": Field(table, {}),
@@ -250,6 +260,8 @@ def parse(raw: Mapping[str, Any], *, file: str, source: str = "") -> Study:
         resolved["figure"] = to_tables(figures)
     if top["evaluate"] is not None:
         resolved["evaluate"] = list(top["evaluate"]) if isinstance(top["evaluate"], tuple) else top["evaluate"]
+    if top["model"] is not None:
+        resolved["model"] = top["model"]
     return Study(
         file=file,
         source=source,
@@ -263,7 +275,7 @@ def parse(raw: Mapping[str, Any], *, file: str, source: str = "") -> Study:
         workers=Resources(**sections["workers"]),
         resolved=resolved,
         **how,
-        **{key: top[key] for key in ("name", "objective", "metric", "direction", "evaluate", "fixed")},
+        **{key: top[key] for key in ("name", "objective", "metric", "direction", "evaluate", "model", "fixed")},
     )
 
 

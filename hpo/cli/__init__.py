@@ -15,6 +15,7 @@ from hpo.cli.report import report
 from hpo.cli.run import run
 from hpo.cli.studies import best, delete, list_studies, show
 from hpo.cli.submit import submit
+from hpo.cli.sync import sync
 from hpo.cli.ui import ui
 from hpo.errors import HpoError
 
@@ -37,6 +38,7 @@ app.command()(best)
 app.command()(compare)
 app.command()(evaluate)
 app.command()(report)
+app.command()(sync)
 app.command()(ui)
 app.command()(fetch)
 app.command()(doctor)

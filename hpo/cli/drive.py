@@ -49,6 +49,8 @@ def check_before_work(study: Study, where: Address) -> None:
     try:
         target = objective.resolve(study.objective)
         objective.check(target, [{**study.fixed, **corner} for corner in study.space.corners()])
+        if study.model is not None:  # it is called only when all the work is done
+            objective.resolve(study.model, ("params", "seed", "folder"))
     except InputError as error:
         raise InputError(f"{study.file}: {error}") from error
     probe(where, create=True)
@@ -116,6 +118,7 @@ def drive(
     checkpoints: Path | None = None,
     on_interrupt: OnInterrupt = OnInterrupt.finish,
     quiet: bool = False,
+    publish: bool = False,
     say: Callable[[list[Trial]], None] = lambda trials: None,
 ) -> tuple[Search, int]:
     """Runs a study, or goes on with it.
@@ -128,19 +131,20 @@ def drive(
         checkpoints: Where objectives that save checkpoints do so; None for a folder beside the ledger.
         on_interrupt: What becomes of running trials at the first Ctrl-C or SIGTERM.
         quiet: No progress.
+        publish: Complete the study's page in MLflow, with report and model, when the search has ended.
         say: Told the trials when the search has ended, before the mirror writes what is left.
 
     Returns:
         The search, and how many of its trials the mirror could not write.
     """
+    from hpo.cli import tracked
     from hpo.cli.progress import Progress
-    from hpo.cli.tracked import QUICK_DRAIN, drain, mirror
     from hpo.ledger.ledger import Ledger
     from hpo.search import Search
 
     with closing(Ledger.open(where, study)) as ledger:
         search = Search(study, ledger, (checkpoints or where.folder / "checkpoints").absolute())
-        tracker = mirror(study, ledger.uid, ledger.created, search.trials, tracking)
+        tracker = tracked.mirror(study, ledger.uid, ledger.created, search.trials, tracking)
         try:
             if not search.done:
                 with (
@@ -150,13 +154,17 @@ def drive(
                 ):
                     search.run(executor, (progress, tracker))
         except KeyboardInterrupt:
-            tracker.close("KILLED", QUICK_DRAIN)
+            tracker.close("KILLED", tracked.QUICK_DRAIN)
             raise
         except BaseException:
-            drain(tracker, "FAILED", study.name)
+            tracked.drain(tracker, "FAILED", study.name)
             raise
         say(search.trials)
-        return search, drain(tracker, "KILLED" if search.interrupted else "FINISHED", study.name)
+        missing = tracked.drain(tracker, "KILLED" if search.interrupted else "FINISHED", study.name)
+        if tracking != "none" and not missing:
+            whole = publish and not search.interrupted
+            tracked.publish(study, ledger.uid, search.trials, tracking, whole=whole)
+        return search, missing
 
 
 @contextmanager

@@ -71,10 +71,11 @@ def run(
             checkpoints=checkpoints,
             on_interrupt=on_interrupt,
             quiet=quiet,
+            publish=True,
             say=lambda trials: _say_results(study, trials, where, as_json=as_json),
         )
     if missing:
-        sys.stderr.write(f"hpo: {missing} trials are not in MLflow yet; the next `hpo run` of this study writes them\n")
+        sys.stderr.write(f"hpo: {missing} trials are not in MLflow yet; `hpo sync {study.name}` writes them\n")
     elif tracking != "none" and not as_json:
         sys.stdout.write(_how_to_browse(tracking))
     if search.interrupted:

@@ -13,7 +13,7 @@ from hpo.errors import InputError
 from hpo.fields import suggest
 from hpo.ledger import lock, storage
 from hpo.ledger.address import Address
-from hpo.ledger.ledger import STUDY_ATTR, UID_ATTR
+from hpo.ledger.ledger import CREATED_ATTR, STUDY_ATTR, UID_ATTR
 from hpo.ledger.record import to_trial
 from hpo.study import Study, parse
 from hpo.trial import Trial, best_first, counts
@@ -32,6 +32,7 @@ class Book:
         holder: Who is running it now; None when nobody is.
         uid: The study's own identity in the ledger.
         evaluations: Every access to the sealed test set, in order; see :func:`note_evaluation`.
+        created: When the study was made, in seconds since the epoch.
     """
 
     study: Study
@@ -39,6 +40,7 @@ class Book:
     holder: str | None
     uid: str = ""
     evaluations: tuple[dict[str, Any], ...] = ()
+    created: float = 0.0
 
     @property
     def state(self) -> str:
@@ -94,6 +96,7 @@ def read_all(address: Address, wanted: Callable[[str], bool]) -> dict[str, Book]
             lock.holder(address, name),
             attrs.get(UID_ATTR, ""),
             tuple(attrs.get(EVALUATIONS_ATTR, ())),
+            attrs.get(CREATED_ATTR, 0.0),
         )
     return found
 
@@ -119,6 +122,20 @@ def note_evaluation(address: Address, name: str, number: int) -> Iterator[dict[s
             store.set_study_user_attr(study_id, EVALUATIONS_ATTR, [*before, entry])
     finally:
         held.release()
+
+
+@contextmanager
+def held(address: Address, name: str) -> Iterator[Book]:
+    """A study that nobody runs, and nobody can run while the block lasts.
+
+    Raises:
+        InputError: When there is no such study, or it is being run.
+    """
+    taken = lock.acquire(address, name)
+    try:
+        yield read(address, name)
+    finally:
+        taken.release()
 
 
 def delete(address: Address, name: str) -> int:

@@ -5,5 +5,6 @@ from trainer.experiments.classification import classify, evaluate
 from trainer.experiments.descent import descend
 from trainer.experiments.landscape import landscape
 from trainer.experiments.overfitting import ensemble, overfit
+from trainer.experiments.serving import model
 
-__all__ = ["classify", "descend", "ensemble", "evaluate", "landscape", "overfit", "spread"]
+__all__ = ["classify", "descend", "ensemble", "evaluate", "landscape", "model", "overfit", "spread"]

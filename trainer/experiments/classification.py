@@ -1,6 +1,7 @@
 """Training a classifier as an objective: a generator of metrics, one mapping per epoch."""
 
 import dataclasses
+import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -76,7 +77,35 @@ def check(params: Mapping[str, Any]) -> None:
     data.check(setting.dataset)
 
 
+def parts(params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Says what data `classify` works on.
+
+    Args:
+        params: as of `classify`.
+
+    Yields:
+        `name`, `digest` (of exactly these examples, in their order), `split` and `rows` of the training and of the
+        validation share.
+
+    Raises:
+        ValueError, DataError: as `classify` does.
+    """
+    setting = read(Setting, params)
+    for split, examples in zip(("train", "validation"), setting.load(), strict=True):
+        if examples is not None:
+            digest = hashlib.sha256()
+            for array in examples:
+                digest.update(np.ascontiguousarray(array).data)
+            yield {
+                "name": setting.dataset,
+                "digest": digest.hexdigest()[:32],
+                "split": split,
+                "rows": len(examples[1]),
+            }
+
+
 classify.check = check  # type: ignore[attr-defined]
+classify.data = parts  # type: ignore[attr-defined]
 
 
 def evaluate(params: Mapping[str, Any], seed: int) -> Iterator[dict[str, float]]:

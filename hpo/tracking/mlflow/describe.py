@@ -103,7 +103,7 @@ def _best(study: Study, ranked: Sequence[Trial]) -> str:
     rows = [
         [
             str(trial.number),
-            label(trial.value, 24),
+            f"{trial.value:.6g}",
             *(label(trial.params.get(name, ""), 40) for name in names),
             duration(trial.seconds) if trial.seconds is not None else "",
         ]
