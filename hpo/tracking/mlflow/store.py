@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from mlflow.entities import Run, RunTag
 
 from hpo.study import Study
-from hpo.tracking.mlflow import bulk, values
+from hpo.tracking.mlflow import bulk, values, views
 from hpo.tracking.mlflow.client import connect, log, search
 from hpo.tracking.mlflow.describe import description, study_tags
 from hpo.tracking.mlflow.progress import Progress
@@ -50,6 +50,7 @@ class MlflowStore:
 
     def open(self, trials: Iterable[Trial]) -> set[int]:
         self._experiment = self._find_or_create_experiment()
+        views.save(self._client, self._experiment, self._study, self._started)
         records = {trial.number: trial for trial in trials}
         runs = list(self._search(f"tags.`hpo.uid` = '{self._uid}'"))
         parents = [run for run in runs if run.data.tags.get("hpo.role") == "study"]

@@ -1,6 +1,4 @@
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -116,26 +114,6 @@ def test_a_range_is_described_in_a_few_words() -> None:
 
 
 # In a browser -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI must have Chromium", pytrace=False)
-        pytest.skip("Chromium is not installed")
-    from playwright.sync_api import sync_playwright
-
-    quiet = ["--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium,
-            args=[*quiet, "--disable-sync", "--no-first-run"],
-            chromium_sandbox=os.geteuid() != 0,  # Chromium's sandbox refuses to run as root
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
