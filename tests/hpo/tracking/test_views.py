@@ -42,8 +42,8 @@ def test_every_parameter_has_a_column_and_every_number_a_chart() -> None:
 
 
 def test_names_are_written_as_mlflow_writes_them() -> None:
-    found = views.tags(small_study(space={"a+b": {"low": 0.1, "high": 1.0}}), 1.0)
-    assert "params.`a_b`" in opened(found["mlflow.sharedViewState.trials"])["selectedColumns"]
+    (curves,) = [c for c in states(metric="top-1+2")[views.TRIALS]["compareRunCharts"] if c["type"] == "LINE"]
+    assert curves["metricKey"] == "top-1_2"
 
 
 class Client:
