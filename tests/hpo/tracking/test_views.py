@@ -41,11 +41,6 @@ def test_every_parameter_has_a_column_and_every_number_a_chart() -> None:
     ]
 
 
-def test_names_are_written_as_mlflow_writes_them() -> None:
-    (curves,) = [c for c in states(metric="top-1+2")[views.TRIALS]["compareRunCharts"] if c["type"] == "LINE"]
-    assert curves["metricKey"] == "top-1_2"
-
-
 class Client:
     """As much of an MLflow client as saving needs."""
 
