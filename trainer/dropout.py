@@ -8,10 +8,10 @@ from trainer.arrays import Floats, Rows
 from trainer.layers import Layer
 
 
-def check_rate(rate: float) -> None:
+def check_rate(rate: float, name: str = "dropout") -> None:
     """Raises ValueError unless `rate` is a share of units that can be removed."""
     if not 0 <= rate < 1:
-        raise ValueError(f"`0 <= dropout < 1` must hold, but got (dropout={rate})")
+        raise ValueError(f"`0 <= {name} < 1` must hold, but got ({name}={rate})")
 
 
 class Dropout(Layer):

@@ -20,7 +20,7 @@ EVALUATION_ROWS = 512
 
 
 class Network:
-    """Dense [-> BatchNorm] -> activation [-> Dropout], repeated; a last Dense puts out the scores.
+    """[Dropout ->] Dense [-> BatchNorm] -> activation [-> Dropout], repeated; a last Dense puts out the scores.
 
     All parameters lie in one flat vector `params`, their gradients in `grads`; the layers hold views. The
     weight matrices come first, so that weight decay acts on the first `decayed` elements. `parameters` and
@@ -37,6 +37,7 @@ class Network:
         weight_decay: coefficient of the L2 penalty on the weights, >= 0. Biases, gamma and beta are exempt.
         batch_norm: whether to normalise before each activation.
         dropout: probability of removal after each activation, in [0, 1).
+        input_dropout: probability of removal of an input, in [0, 1).
         dtype: "float32" or "float64".
 
     Raises:
@@ -55,9 +56,12 @@ class Network:
         weight_decay: float = 0.0,
         batch_norm: bool = False,
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
         dtype: str = "float32",
     ) -> None:
-        check_architecture(features, hidden, classes, activation, initializer, weight_decay, dropout, dtype)
+        check_architecture(
+            features, hidden, classes, activation, initializer, weight_decay, dropout, input_dropout, dtype
+        )
         self.config: dict[str, Any] = {
             "features": int(features),
             "hidden": [int(n) for n in hidden],
@@ -67,11 +71,14 @@ class Network:
             "weight_decay": float(weight_decay),
             "batch_norm": bool(batch_norm),
             "dropout": float(dropout),
+            "input_dropout": float(input_dropout),
             "dtype": floating(dtype).name,
         }
         self.dtype = floating(dtype)
         self.features, self.classes, self.weight_decay = int(features), int(classes), float(weight_decay)
         self.layers: list[Layer] = list(self._build(rng))
+        # nothing asks for a gradient by the inputs, so the backward pass ends at the first Dense
+        self._backwards = self.layers[:0:-1] if input_dropout else self.layers[::-1]
         self.loss_layer = SoftmaxCrossEntropy(classes, self.dtype)
         self._allocate()
         initializer = DEFAULT[activation] if initializer is None else initializer
@@ -82,6 +89,8 @@ class Network:
     def _build(self, rng: np.random.Generator) -> Iterator[Layer]:
         c = self.config
         widths = [c["features"], *c["hidden"]]
+        if c["input_dropout"] > 0:  # inverted: a test pass takes the examples as they are
+            yield Dropout(c["features"], self.dtype, c["input_dropout"], rng, inverted=True)
         for i, (n_in, n_out) in enumerate(pairwise(widths)):
             yield Dense(n_in, n_out, self.dtype, input_gradient=i > 0)
             if c["batch_norm"]:
@@ -172,7 +181,7 @@ class Network:
             x = layer.forward_training(x)
         loss = self.loss_layer.forward(x, t)
         dout = self.loss_layer.backward()
-        for layer in reversed(self.layers):
+        for layer in self._backwards:
             dout = layer.backward(dout)
         return loss
 
@@ -217,6 +226,7 @@ def check_architecture(
     initializer: float | str | None,
     weight_decay: float,
     dropout: float,
+    input_dropout: float,
     dtype: str,
 ) -> None:
     """Raises ValueError unless the arguments describe a network (see Network)."""
@@ -231,4 +241,5 @@ def check_architecture(
     if not 0 <= weight_decay < math.inf:
         raise ValueError(f"`0 <= weight_decay < inf` must hold, but got (weight_decay={weight_decay})")
     check_rate(dropout)
+    check_rate(input_dropout, "input_dropout")
     floating(dtype)

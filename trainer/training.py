@@ -35,6 +35,7 @@ def fit(
     schedule: Schedule | None = None,
     accuracy_after: str = "last",
     evaluated: int | None = None,
+    train_evaluated: int | None = None,
     loss_after_update: bool = False,
     done: int = 0,
 ) -> Iterator[dict[str, float]]:
@@ -54,6 +55,7 @@ def fit(
         accuracy_after: after which update of an epoch the accuracies are measured: "last", or "first" as the
             chapter's curves are (section 6.4.3).
         evaluated: measure on so many examples only, from the first on; None means all, 0 measures no accuracy.
+        train_evaluated: the same for the training examples alone; None means what `evaluated` says.
         loss_after_update: measure the loss of a batch once more after the update on it, as the curves of Figs
             6-9 and 6-15 do; else it is that before the update, which costs nothing.
         done: epochs that an earlier run has completed; a resumed run starts after them.
@@ -70,24 +72,26 @@ def fit(
     if int(epochs) != epochs or epochs < 1:
         raise ValueError(f"`epochs` must be an integer >= 1, but got (epochs={epochs})")
     check_batches(batch_size, sampling, updates)
-    check_measuring(accuracy_after, evaluated)
+    check_measuring(accuracy_after, evaluated, train_evaluated)
     for examples in (train, validation):
         if examples is not None:
             network.check_examples(*examples)
     batches = Batches(*train, batch_size, sampling, rng, updates)
-    shown = {} if evaluated == 0 else {"train": (train[0][:evaluated], train[1][:evaluated])}
+    known = evaluated if train_evaluated is None or evaluated == 0 else train_evaluated
+    shown = {} if known == 0 else {"train": (train[0][:known], train[1][:known])}
     if validation is not None and evaluated != 0:
         shown["val"] = (validation[0][:evaluated], validation[1][:evaluated])
     how = _Reporting(shown, accuracy_after, loss_after_update)
     return _epochs(network, batches, optimizer, schedule or constant(), how, range(done, epochs))
 
 
-def check_measuring(accuracy_after: str, evaluated: int | None) -> None:
+def check_measuring(accuracy_after: str, evaluated: int | None, train_evaluated: int | None = None) -> None:
     """Raises ValueError unless the arguments say when and on what accuracies are measured (see fit)."""
     if accuracy_after not in ACCURACY_AFTER:
         raise ValueError(f"`accuracy_after` must be one of {ACCURACY_AFTER}, but got {accuracy_after!r}")
-    if evaluated is not None and (int(evaluated) != evaluated or evaluated < 0):
-        raise ValueError(f"`evaluated` must be an integer >= 0 or None, but got (evaluated={evaluated})")
+    for name, size in (("evaluated", evaluated), ("train_evaluated", train_evaluated)):
+        if size is not None and (int(size) != size or size < 0):
+            raise ValueError(f"`{name}` must be an integer >= 0 or None, but got ({name}={size})")
 
 
 class _Reporting(NamedTuple):

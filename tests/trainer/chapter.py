@@ -11,12 +11,9 @@ from trainer.optimizers import Optimizer
 
 
 @cache
-def test_images() -> data.Examples:
+def sealed_images() -> data.Examples:
     """The 10,000 test images: these are tests of the trainer, and no search looks at them."""
     return data.load_test("mnist")
-
-
-test_images.__test__ = False  # type: ignore[attr-defined]
 
 
 def start(
@@ -67,7 +64,7 @@ def overfit(seed: int, epochs: int, **arguments: Any) -> tuple[Network, np.ndarr
     for epoch, report in enumerate(reports):
         train.append(report["train_accuracy"])
         if epoch >= epochs - 20:
-            gaps.append(network.accuracy(*data.load_train("mnist", 300)) - network.accuracy(*test_images()))
+            gaps.append(network.accuracy(*data.load_train("mnist", 300)) - network.accuracy(*sealed_images()))
     return network, np.array(train), float(np.mean(gaps))
 
 

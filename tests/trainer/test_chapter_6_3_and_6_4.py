@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from chapter import from_then_on, overfit, test_images, training_accuracies
+from chapter import from_then_on, overfit, sealed_images, training_accuracies
 
 from trainer import Diverged, Ensemble, norms
 
@@ -110,7 +110,7 @@ def test_r8_dropout_narrows_the_gap_in_one_run():
 @pytest.mark.xdist_group("plain runs")
 def test_r9_five_networks_gain_a_few_percent():
     networks = [plain_run(seed)[0] for seed in range(5)]
-    single = [network.accuracy(*test_images()) for network in networks]
-    gain = Ensemble(networks).accuracy(*test_images()) - np.mean(single)
+    single = [network.accuracy(*sealed_images()) for network in networks]
+    gain = Ensemble(networks).accuracy(*sealed_images()) - np.mean(single)
     assert 0.01 < gain < 0.08
     assert np.mean(single) == pytest.approx(0.755, abs=0.05)

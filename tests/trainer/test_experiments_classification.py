@@ -110,6 +110,7 @@ def test_evaluate_scores_once_after_training_on_everything(monkeypatch):
         {"schedule": "step", "lr_decay": 0.5, "lr_decay_every": 2, "accuracy_after": "first", "updates": 9},
         {"schedule": "exponential", "lr_decay": 0.9, "evaluated": 50, "hidden": ()},
         {"lr": np.float64(0.1), "batch_size": np.int64(16)},
+        {"hidden": [20, 20], "input_dropout": 0.1, "lr_factor": 2.0, "train_evaluated": 10},
     ],
 )
 def test_every_setting_trains(params):
@@ -121,6 +122,26 @@ def test_every_setting_trains(params):
 def test_without_a_rate_the_optimizers_own_default_holds():
     params = {k: v for k, v in digits(optimizer="adam").items() if k != "lr"}
     assert read(Setting, params).make_optimizer().lr == 0.001
+
+
+@pytest.mark.parametrize(("optimizer", "rate"), [("nesterov", 0.03), ("adamw", 0.003)])
+def test_one_factor_suits_the_rates_of_all_optimizers(optimizer, rate):
+    params = {k: v for k, v in digits(optimizer=optimizer, lr_factor=3.0).items() if k != "lr"}
+    assert read(Setting, params).make_optimizer().lr == pytest.approx(rate)
+
+
+def test_width_and_depth_stand_for_equal_hidden_layers():
+    params = {k: v for k, v in DIGITS.items() if k != "hidden"}
+    assert read(Setting, params | {"width": 30, "depth": 3}).layer_widths() == (30, 30, 30)
+    assert list(classify(params | {"width": 20, "depth": 1}, 0)) == list(classify(DIGITS, 0))
+
+
+def test_trials_share_the_examples_of_their_split():
+    first, second, other = (read(Setting, digits(split_seed=seed)).load() for seed in (0, 0, 1))
+    assert first[0][0] is second[0][0]
+    assert not np.array_equal(first[0][0], other[0][0])
+    with pytest.raises(ValueError, match="read-only"):
+        first[0][0][0] = 0.0
 
 
 def test_closing_runs_no_further(monkeypatch):
@@ -172,9 +193,15 @@ def test_another_trials_checkpoint_is_refused(tmp_path, monkeypatch):
         ({"lr": -1.0}, r"`0 < lr < inf` must hold, but got \(lr=-1.0\)"),
         ({"lr": "1e-3"}, "`lr` must be of type float or None, but got '1e-3'"),
         ({"lr": True}, "`lr` must be of type float or None, but got True"),
-        ({"hidden": 100}, "`hidden` must be of type list of int, but got 100"),
-        ({"hidden": [10.5]}, r"`hidden` must be of type list of int, but got \[10.5\]"),
+        ({"hidden": 100}, "`hidden` must be of type list of int or None, but got 100"),
+        ({"hidden": [10.5]}, r"`hidden` must be of type list of int or None, but got \[10.5\]"),
         ({"hidden": [0]}, "`hidden` must be positive integers"),
+        ({"width": 10}, r"either `hidden`, or `width` and `depth`, .* got \(hidden=\(20,\), width=10, depth=None\)"),
+        ({"hidden": None, "depth": 2}, "either `hidden`, or `width` and `depth`, must be given"),
+        ({"hidden": None, "width": 9, "depth": -1}, r"`0 <= depth` must hold, but got \(depth=-1\)"),
+        ({"lr_factor": 0.0}, r"`0 < lr_factor < inf` must hold, but got \(lr_factor=0.0\)"),
+        ({"train_evaluated": -1}, "`train_evaluated` must be an integer >= 0"),
+        ({"input_dropout": 1.0}, "`0 <= input_dropout < 1`"),
         ({"batch_size": 0}, "`batch_size` must be an integer >= 1"),
         ({"batch_size": 10.0}, "`batch_size` must be of type int, but got 10.0"),
         ({"epochs": 0}, "`1 <= epochs` must hold"),
@@ -204,8 +231,10 @@ def test_bad_input_states_rule_and_value_before_any_work(params, rule, call, mon
 
 
 def test_a_missing_parameter_is_named():
-    with pytest.raises(ValueError, match=r"the parameters \['dataset', 'hidden'\] must be given"):
+    with pytest.raises(ValueError, match=r"the parameters \['dataset'\] must be given"):
         classify.check({"lr": 0.1})
+    with pytest.raises(ValueError, match="either `hidden`, or `width` and `depth`, must be given"):
+        classify.check({"dataset": "digits"})
 
 
 def test_a_missing_data_set_is_said_by_the_check(tmp_path, monkeypatch):

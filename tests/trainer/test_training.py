@@ -82,6 +82,13 @@ def test_r7_measuring_can_be_limited_to_the_first_examples():
     assert last["train_accuracy"] == net.accuracy(train[0][:7], train[1][:7])
 
 
+def test_measuring_can_be_limited_on_the_training_examples_alone():
+    train, validation, net = task(), task(30), network()
+    *_, last = run(net, train, validation=validation, train_evaluated=7)
+    assert last["train_accuracy"] == net.accuracy(train[0][:7], train[1][:7])
+    assert last["val_accuracy"] == net.accuracy(*validation)
+
+
 def test_weight_decay_of_the_network_reaches_the_weights_only():
     plain, decayed = network(), network(weight_decay=0.1)
     rows = task(10)
