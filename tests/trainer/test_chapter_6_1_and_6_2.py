@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from chapter import batch_losses, start
+from chapter_runs import batch_losses, start
 
 from trainer import SGD, AdaGrad, Adam, Momentum, data
 

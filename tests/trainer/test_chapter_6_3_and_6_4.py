@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from chapter import from_then_on, overfit, sealed_images, training_accuracies
+from chapter_runs import from_then_on, overfit, sealed_images, training_accuracies
 
 from trainer import Diverged, Ensemble, norms
 
