@@ -70,7 +70,7 @@ class Engine:
 
     def __init__(self, resources: Resources, workers: int | None, address: str | None, *, verbose: bool) -> None:
         self._resources, self._workers, self._address, self._verbose = resources, workers, address, verbose
-        self._started = False
+        self._started = self._shared = False
 
     @contextmanager
     def executor(self, study: Study) -> Iterator[Executor]:
@@ -88,7 +88,14 @@ class Engine:
 
             self._start()
             most = min(study.budget.most, study.batch or study.budget.most)
-            executor = RayExecutor(job, self._workers, study.workers, most=most)
+            executor = RayExecutor(
+                job,
+                self._workers,
+                study.workers,
+                most=most,
+                shared=self._shared,
+                say=lambda text: sys.stderr.write(f"hpo: {text}\n"),
+            )
         with closing(executor):
             yield executor
 
@@ -98,7 +105,7 @@ class Engine:
         if not self._started:
             cores = len(os.sched_getaffinity(0))
             workers = self._workers or max(1, int(cores / self._resources.cpus))
-            ray.start(self._address, workers, self._resources, verbose=self._verbose)
+            self._shared = ray.start(self._address, workers, self._resources, verbose=self._verbose)
             self._started = True
 
     def close(self) -> None:

@@ -50,9 +50,10 @@ def stop(name: JobName, address: Cluster = None) -> None:
     """End a job as Ctrl-C does: no new trials, running ones may finish; the study can be gone on with."""
     cluster = connect(address)
     job = cluster.find(name)
-    if not cluster.stop(job.name):
-        raise InputError(f"job {job.name} is over: {cluster.find(job.name).state}")
-    sys.stdout.write(f"{job.name}: no new trials; `hpo logs {job.name} --follow` shows it end\n")
+    if cluster.stop(job.name):
+        sys.stdout.write(f"{job.name}: no new trials; `hpo logs {job.name} --follow` shows it end\n")
+    else:
+        sys.stdout.write(f"{job.name} is over: {cluster.find(job.name).state}\n")
 
 
 def connect(address: str | None) -> Jobs:

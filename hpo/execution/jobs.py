@@ -9,7 +9,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 PENDING, RUNNING, SUCCEEDED, FAILED, STOPPED = "pending", "running", "succeeded", "failed", "stopped"
 # The metadata that tells hpo's jobs from others.
 STUDY_KEY = "hpo.study"
-# Seconds to wait for an address that does not answer, and for a cluster that went away while its job was followed.
+# Seconds to wait for an address that does not answer, and for a cluster that is starting, or that went away.
 CONNECT_TIMEOUT, PATIENCE = 5.0, 60.0
+# Seconds of a job's silence after which its connection is made anew: it may be dead without knowing.
+SILENCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -84,15 +86,24 @@ class Jobs:
 
     def submit(self, study: str, entrypoint: str, package: Path, environment: Mapping[str, str]) -> str:
         """Sends a study's package and starts its driver on the cluster; returns the job's name."""
-        runtime_env = {"working_dir": str(package), "env_vars": dict(environment)}
+        job: dict[str, Any] = {
+            "entrypoint": entrypoint,
+            "submission_id": f"{study}-{secrets.token_hex(2)}",
+            "runtime_env": {"working_dir": str(package), "env_vars": dict(environment)},
+            "metadata": {STUDY_KEY: study},
+            "entrypoint_num_cpus": 0,  # a driver waits most of the time; the cores are the workers'
+        }
+        deadline = time.monotonic() + PATIENCE
         with self._translated():
-            return self._client.submit_job(
-                entrypoint=entrypoint,
-                submission_id=f"{study}-{secrets.token_hex(2)}",
-                runtime_env=runtime_env,
-                metadata={STUDY_KEY: study},
-                entrypoint_num_cpus=0,  # a driver waits most of the time; the cores are the workers'
-            )
+            while True:
+                try:
+                    return self._client.submit_job(**job)
+                except RuntimeError as error:  # a head that is just starting
+                    if "No available agent" not in str(error):
+                        raise
+                    if time.monotonic() > deadline:
+                        raise HpoError(f"the head of {self.address} takes no jobs: Ray's agent there is down") from None
+                    time.sleep(1)
 
     def list(self) -> list[StudyJob]:
         """All jobs that :meth:`submit` has made, the oldest first."""
@@ -124,13 +135,16 @@ class Jobs:
         Raises:
             HpoError: When the cluster has not answered for a minute.
         """
+        from aiohttp import ClientError
+
         written = 0
         heard = time.monotonic()
 
         async def tail() -> None:
             nonlocal written, heard
             position = 0  # a new connection begins with the first word again
-            async for text in self._client.tail_job_logs(name):
+            texts = self._client.tail_job_logs(name)
+            while text := await asyncio.wait_for(anext(texts, ""), SILENCE):
                 if new := text[max(0, written - position) :]:
                     write(new)
                 position += len(text)
@@ -138,10 +152,14 @@ class Jobs:
 
         while True:
             try:
-                asyncio.run(tail())
-                if (job := self.find(name)).over:
+                whole = _run(tail())
+                job = self.find(name)
+                heard = time.monotonic()
+                if whole and job.over:
                     return job
-            except (OSError, RuntimeError, HpoError) as error:
+            except BrokenPipeError:  # nobody listens any more
+                raise
+            except (OSError, RuntimeError, ClientError, HpoError) as error:
                 if time.monotonic() - heard > PATIENCE:
                     raise HpoError(f"{self.address} answers no more, the job may go on: {_line(error)}") from None
             time.sleep(0.5)
@@ -165,6 +183,15 @@ class Jobs:
             raise InputError(f"--address: {self.address} does not accept this token") from None
         except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"--address: no Ray jobs API at {self.address}: {_line(error)}") from None
+
+
+def _run(tail: Coroutine[Any, Any, None]) -> bool:
+    """Whether it came to its end, rather than to silence."""
+    try:
+        asyncio.run(tail)
+    except TimeoutError:
+        return False
+    return True
 
 
 def _reach(address: str) -> None:

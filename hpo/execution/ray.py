@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from time import monotonic, time
 from typing import Any
@@ -32,6 +32,7 @@ from ray.exceptions import RayError
 
 from hpo.errors import HpoError, InputError
 from hpo.execution import CREDENTIALS, LOST, Ended, Event, Job, Started, Task, reaper
+from hpo.execution.share import Share
 from hpo.execution.worker import Worker
 from hpo.study import Resources
 
@@ -39,6 +40,8 @@ from hpo.study import Resources
 HOPELESS = 3
 # Seconds between two looks at what the cluster holds.
 RESIZE = 2.0
+# Seconds without a single worker after which a person is told.
+NOTICE = 15.0
 
 
 class _Actor:
@@ -78,7 +81,7 @@ class _Slot:
         return self.starting if self.starting is not None else self.stream
 
 
-def start(address: str | None, workers: int, resources: Resources, *, verbose: bool = False) -> None:
+def start(address: str | None, workers: int, resources: Resources, *, verbose: bool = False) -> bool:
     """Connects to a Ray cluster, or starts Ray on this machine with room for ``workers``.
 
     Args:
@@ -87,17 +90,25 @@ def start(address: str | None, workers: int, resources: Resources, *, verbose: b
         resources: What each of them asks for.
         verbose: Show Ray's own log.
 
+    Returns:
+        Whether other searches may use the same Ray.
+
     Raises:
-        InputError: When no cluster answers at the address.
+        InputError: When no cluster answers at the address, or when it is that of Ray's client.
     """
     address = address or os.environ.get("RAY_ADDRESS")
+    if address and address.startswith(("ray://", "http://", "https://")):
+        raise InputError(
+            f"--address: a search must run inside its cluster, and {address} reaches it from outside (Ray's client "
+            "streams no reports); send it there: hpo submit STUDY.toml --address http://HEAD:8265"
+        )
     quiet: dict[str, Any] = {"log_to_driver": verbose, "logging_level": "INFO" if verbose else "ERROR"}
     if address and address != "local":
         try:
             ray.init(address=address, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise InputError(f"--address: no Ray cluster answers at {address}: {error}") from error
-        return
+        return True
     reaper.watch()
     umask = os.umask(0o077)  # Ray writes a token file and logs that are nobody else's business
     try:
@@ -109,6 +120,7 @@ def start(address: str | None, workers: int, resources: Resources, *, verbose: b
         )
     finally:
         os.umask(umask)
+    return False
 
 
 class RayExecutor:
@@ -119,12 +131,23 @@ class RayExecutor:
         workers: How many actors to keep; None for as many as the cluster holds, now and when nodes join or leave.
         resources: What each of them asks of Ray.
         most: Never more actors than this; a study of ten trials needs no eleventh worker.
+        shared: Divide the cluster with other searches: :mod:`hpo.execution.share`.
+        say: Told when the search waits, as it does where others have taken all room.
 
     Raises:
         InputError: When no node can hold a single worker.
     """
 
-    def __init__(self, job: Job, workers: int | None, resources: Resources, most: int = sys.maxsize) -> None:
+    def __init__(
+        self,
+        job: Job,
+        workers: int | None,
+        resources: Resources,
+        most: int = sys.maxsize,
+        *,
+        shared: bool = False,
+        say: Callable[[str], object] = lambda text: None,
+    ) -> None:
         if capacity(resources) == 0:
             raise InputError(
                 f"workers: no node has what one worker asks for: {_amounts(_needs(resources))}; "
@@ -134,6 +157,7 @@ class RayExecutor:
         self._resources = resources
         self._fixed = workers
         self._most = most
+        self._share = Share(_needs(resources)) if shared else None
         remote: Any = ray.remote  # its stubs know no concurrency groups
         self._make = remote(concurrency_groups={"control": 1})(_Actor).options(
             num_cpus=resources.cpus,
@@ -143,6 +167,8 @@ class RayExecutor:
             max_restarts=0,  # Ray tells of a dead actor in milliseconds; we replace it ourselves
         )
         self._failed_starts = 0
+        self._say: Callable[[str], object] | None = say
+        self._began = monotonic()
         self._slots: list[_Slot] = []
         self._resized = -RESIZE
         self._resize()
@@ -153,15 +179,24 @@ class RayExecutor:
 
     def _resize(self) -> None:
         """Follows the cluster: a slot for every worker that fits, and none that waits for a node that is gone."""
-        if self._slots and (self._fixed is not None or monotonic() - self._resized < RESIZE):
+        if self._slots and monotonic() - self._resized < RESIZE:
             return
         self._resized = monotonic()
-        wanted = min(self._most, self._fixed if self._fixed is not None else capacity(self._resources))
-        while len(self._slots) < max(1, wanted):
+        room = capacity(self._resources)
+        wanted = min(self._most, room if self._fixed is None else self._fixed)
+        if self._share is not None:
+            part = self._share.of(room, has=sum(slot.starting is None for slot in self._slots), wants=wanted)
+            wanted = part if self._fixed is None else wanted
+        self._wanted = max(1, wanted)
+        while len(self._slots) < self._wanted:
             self._slots.append(self._fill())
-        for slot in [slot for slot in self._slots if slot.starting is not None][: len(self._slots) - max(1, wanted)]:
-            ray.kill(slot.actor)
-            self._slots.remove(slot)
+        unused = sorted((slot for slot in self._slots if slot.task is None), key=lambda slot: slot.starting is None)
+        for slot in unused[: len(self._slots) - self._wanted]:
+            self._give_back(slot)
+
+    def _give_back(self, slot: _Slot) -> None:
+        ray.kill(slot.actor)
+        self._slots.remove(slot)
 
     @property
     def free(self) -> int:
@@ -174,6 +209,12 @@ class RayExecutor:
 
     def poll(self, timeout: float) -> list[Event]:
         self._resize()
+        if self._say is not None and monotonic() - self._began > NOTICE:
+            room = capacity(self._resources)
+            self._say(
+                f"no worker has started yet: the nodes hold {room}, unless something else takes the room; waiting"
+            )
+            self._say = None
         awaited = {slot.awaited: slot for slot in self._slots if slot.awaited is not None}
         if not awaited:
             return []
@@ -199,7 +240,9 @@ class RayExecutor:
                 slot.name = event.worker
             elif isinstance(event, Ended):
                 slot.task = slot.stream = None
-                if slot.reason is not None:  # killed a moment too late: its end was on the way
+                if len(self._slots) > self._wanted:
+                    self._give_back(slot)
+                elif slot.reason is not None:  # killed a moment too late: its end was on the way
                     self._replace(slot)
         return events
 
@@ -213,6 +256,7 @@ class RayExecutor:
             self._replace(slot)
         else:
             self._failed_starts = 0
+            self._say = None  # there is room
             slot.starting = None
 
     def _replace(self, slot: _Slot) -> None:
@@ -234,6 +278,8 @@ class RayExecutor:
         for slot in self._slots:
             ray.kill(slot.actor)
         self._slots = []
+        if self._share is not None:
+            self._share.close()
 
 
 def shutdown() -> None:

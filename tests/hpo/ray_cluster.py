@@ -22,6 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARK = "HPO_TEST_NODE"
+# A lost node is noticed within seconds.
+IMPATIENT = {
+    "RAY_health_check_initial_delay_ms": "0",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "3",
+}
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,18 @@ class RayCluster:
         """What a client needs in its environment."""
         return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_file)}
 
+    def processes(self, *words: str) -> list[int]:
+        """The living processes of all nodes whose command line has all of these words."""
+        found = []
+        for pid in (pid for node in self._nodes for pid in marked(node.mark)):
+            try:
+                line = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if set(words) <= set(line):
+                found.append(pid)
+        return found
+
     def add(self, cpus: int, resources: dict[str, float]) -> Node:
         """A node joins."""
         words = ["--address", self.address, "--num-cpus", str(cpus), "--resources", json.dumps(resources)]
@@ -109,8 +128,10 @@ class RayCluster:
         kept = {key: text for key, text in os.environ.items() if not key.startswith(("HPO_", "RAY_", "MLFLOW_"))}
         kept["PATH"] = f"{Path(sys.executable).parent}:{kept['PATH']}"
         kept |= self.credentials | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_enable_metrics_collection": "0", MARK: mark}
+        kept |= IMPATIENT
         log = self.folder / f"start-{len(self._nodes)}.log"
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *words]
+        command += ["--dashboard-agent-listen-port", str(_free_port())]
         command += ["--min-worker-port", "0", "--max-worker-port", "0", "--object-store-memory", str(100 * 2**20)]
         with log.open("w") as out:
             process = subprocess.Popen(

