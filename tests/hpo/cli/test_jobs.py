@@ -46,7 +46,7 @@ def objective(params, seed):
     yield {
         "loss": params["x"] * LIMIT,
         "secrets": sum("%s" in name + text for name, text in environment.items()),
-        "dotenv": Path(".env").exists(),
+        "dotenv": int(Path(".env").exists()),
     }
 
 def patient(params, seed):
@@ -174,7 +174,7 @@ def laptop(tmp_path: Path, cluster: RayCluster, storage: str) -> Laptop:
     return Laptop(tmp_path, cluster, storage)
 
 
-def wait_for(true: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(true: Callable[[], object], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end
@@ -214,7 +214,7 @@ def test_the_page_can_be_typed_and_nothing_secret_travels(
         timeout=240,
         check=False,
     )
-    assert ended.returncode == 0, ended
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
     name = ended.stdout.splitlines()[0]
     assert re.fullmatch(r"quadratic-[0-9a-f]{4}", name)
