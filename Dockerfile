@@ -10,25 +10,30 @@ RUN apt-get update \
  && useradd --uid 10001 --gid hpo --create-home --shell /usr/sbin/nologin hpo
 
 
-FROM base AS build
+FROM base AS dependencies
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends python3-venv \
  && rm -rf /var/lib/apt/lists/*
 RUN python3 -m venv /opt/hpo
 ENV PATH=/opt/hpo/bin:$PATH PIP_NO_CACHE_DIR=1
 WORKDIR /build
-# The dependencies first: a layer that lasts until one of these two files changes.
+# Nothing of hpo but its name, so that this large layer lasts until one of these two files changes.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN mkdir hpo trainer \
  && touch hpo/__init__.py trainer/__init__.py \
  && pip install --constraint constraints.txt '.[server]'
+
+
+FROM dependencies AS package
 COPY hpo hpo
 COPY trainer trainer
-RUN pip install --no-deps --force-reinstall .
+RUN pip wheel --no-deps --wheel-dir /wheels .
 
 
 FROM base AS hpo
-COPY --from=build /opt/hpo /opt/hpo
+COPY --from=dependencies /opt/hpo /opt/hpo
+COPY --from=package /wheels /wheels
+RUN /opt/hpo/bin/pip install --no-index --no-deps --force-reinstall /wheels/*.whl
 COPY deploy/compose/entrypoint deploy/compose/ray-node deploy/compose/mlflow-server deploy/compose/hpo-client deploy/compose/preflight deploy/compose/check-url /usr/local/bin/
 COPY deploy/compose/mlflow-auth.ini /etc/hpo/mlflow-auth.ini
 # Folders that volumes are mounted on take their owner from here.
@@ -45,7 +50,9 @@ CMD ["hpo", "--help"]
 
 
 FROM debian:bookworm-slim AS postgres
-RUN apt-get update \
+RUN groupadd --gid 10002 postgres \
+ && useradd --uid 10002 --gid postgres --home-dir /var/lib/postgresql --shell /usr/sbin/nologin postgres \
+ && apt-get update \
  && apt-get install --yes --no-install-recommends postgresql-15 \
  && rm -rf /var/lib/apt/lists/* /var/lib/postgresql/15 \
  && install --directory --owner=postgres --group=postgres /var/run/postgresql
