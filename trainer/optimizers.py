@@ -111,6 +111,8 @@ class Optimizer:
 class SGD(Optimizer):
     """Stochastic gradient descent (eq. 6.1)."""
 
+    decoupled = True  # here it is the same, p - lr * (g + wd * p) = (1 - lr * wd) * p - lr * g, and a pass less
+
     def __init__(self, lr: float = 0.01) -> None:
         super().__init__(lr)
 
@@ -139,12 +141,12 @@ class Nesterov(Momentum):
     """Nesterov's accelerated gradient, as Bengio et al. 2012 write it (gradient at `params`)."""
 
     def _step(self, p: Floats, g: Floats, scratch: Floats, v: Floats) -> None:
+        # v is kept times momentum, which saves a pass
         np.multiply(g, self.lr, out=scratch)
-        p -= scratch
-        v *= self.momentum
         v -= scratch
-        np.multiply(v, self.momentum, out=scratch)
-        p += scratch  # in all, p + momentum * v - lr * g
+        v *= self.momentum
+        p += v
+        p -= scratch  # in all, p + momentum * v - lr * g
 
 
 class AdaGrad(Optimizer):
