@@ -108,6 +108,12 @@ def test_every_option_of_run_is_documented() -> None:
     assert documented == {option for option in help_of("run").split() if option.startswith("--")}
 
 
+def test_every_option_of_submit_is_documented() -> None:
+    cells = re.findall(r"^\| (`--[^|]*)", (DOCS / "jobs.md").read_text(), re.MULTILINE)
+    documented = {option for cell in cells for option in re.findall(r"`(--[a-z-]+)", cell)}
+    assert documented == {option for option in help_of("submit").split() if option.startswith("--")}
+
+
 def shape(value: Any) -> Any:
     """A value's keys and types; of a list, those of its first element."""
     if isinstance(value, dict):

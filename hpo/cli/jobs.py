@@ -95,8 +95,6 @@ def settle(job: StudyJob, log: str | None = None) -> None:
     from hpo.execution.jobs import STOPPED, SUCCEEDED
 
     if job.state == SUCCEEDED:
-        if log is not None:
-            sys.stdout.write(said(log))
         return
     words = f"\n{text}" if log is not None and (text := (said(log) or job.message).strip()) else ""
     if job.state == STOPPED or job.exit_code == Interrupted.exit_code:

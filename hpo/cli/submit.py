@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -104,10 +104,11 @@ def submit(
     else:
         sys.stdout.write(f"{job}\n")
     sys.stdout.flush()
+    out = sys.stderr if as_json else sys.stdout
     if follow_log:
-        follow(jobs, job, sys.stderr if as_json else sys.stdout)
+        follow(jobs, job, out)
     else:
-        _watch_begin(jobs, job, study.name)
+        _watch_begin(jobs, job, study.name, out)
 
 
 def _entrypoint(study_file: str, overrides: Sequence[str], options: dict[str, str | None], *, verbose: bool) -> str:
@@ -118,18 +119,20 @@ def _entrypoint(study_file: str, overrides: Sequence[str], options: dict[str, st
     return shlex.join(words)
 
 
-def _watch_begin(jobs: Jobs, name: str, study: str) -> None:
+def _watch_begin(jobs: Jobs, name: str, study: str, out: TextIO) -> None:
     """Waits until the search begins, or the driver refuses: a second driver, a ledger out of reach, missing data."""
     sys.stderr.write(f"hpo: sent to {jobs.address}; `hpo logs {name} --follow` follows it\n")
     deadline = time.monotonic() + BEGIN
     try:
         while time.monotonic() < deadline:
             job = jobs.find(name)
-            if begun := re.search(rf"^{re.escape(study)}: .*", said(jobs.log(name)), re.MULTILINE):
-                sys.stderr.write(f"hpo: it has begun: {begun[0]}\n")
-                return
             if job.over:
-                settle(job, jobs.log(name))
+                log = jobs.log(name)
+                settle(job, log)
+                out.write(said(log))
+                return
+            if begun := re.search(rf"^{re.escape(study)}: \d+/.*", said(jobs.log(name)), re.MULTILINE):
+                sys.stderr.write(f"hpo: it has begun: {begun[0]}\n")
                 return
             time.sleep(LOOK)
     except KeyboardInterrupt:
