@@ -21,7 +21,7 @@ STUDIES = (
     *("fig_6_10", "fig_6_11", "fig_6_13", "tanh", "fig_6_14", "fig_6_18", "fig_6_19", "ensemble"),
     *("fig_6_24", "fig_6_24_second_round", "weight_decay_axis", "fig_6_21", "fig_6_15", "fig_6_9", "fig_6_23"),
     *("fig_6_24_narrowing", "fig_6_24_tpe", "fig_6_24_grid", "fig_6_20_validation", "batch_norm_and_rates"),
-    *("learning_rate_decay", "rates", "fig_6_1"),
+    *("learning_rate_decay", "fig_6_1", "rates"),
 )
 
 

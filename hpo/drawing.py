@@ -93,7 +93,7 @@ _OF_ALL = {
     "x_range": Field(_range, None),
     "y_range": Field(_range, None),
 }
-_PANELS = {"panels": Field(label, None), "columns": Field(integer(1), 4)}
+_PANELS = {"panels": Field(label, None), "panel_label": Field(_anything, ""), "columns": Field(integer(1), 4)}
 _LINES = {
     **_PANELS,
     "y": Field(_labels),
@@ -195,7 +195,7 @@ RESERVED = (
     *("report", "best_trials", "best_so_far", "slices", "pairs", "importances", "parallel", "learning_curves"),
     "timeline",
 )
-_LEGENDS = ("best", "upper left", "upper right", "lower left", "lower right", "none")
+_LEGENDS = ("best", "center", "upper left", "upper right", "lower left", "lower right", "none")
 
 
 def _check_among(place: Place, values: Sequence[str], known: Sequence[str]) -> None:

@@ -28,7 +28,7 @@ def histograms(study: Study, trials: Sequence[Trial], drawing: Drawing) -> Figur
     for row, (value, group) in zip(grid, rows, strict=True):
         for index, axes in enumerate(row):
             _histogram(axes, group, index, options)
-            axes.set_title(f"{index + 1}-layer", fontsize=9)
+            axes.set_title(f"{index + 1}-layer", fontsize=9, pad=15 if options["notes"] else 6)
         row[0].set_ylabel(named(value, options["names"]) if options["panels"] else plain(options["y_label"] or "count"))
     for axes in grid[-1]:
         axes.set_xlabel(plain(options["x_label"] or ""))
@@ -52,10 +52,11 @@ def _histogram(axes: Axes, trials: Sequence[Trial], index: int, options: Mapping
         axes.vlines(middle, counts.min(axis=0), counts.max(axis=0), color=INK, alpha=0.55, linewidth=0.7)
     axes.set_xlim(low, high)
     axes.grid(axis="x", visible=False)
-    for line, metric in enumerate(options["notes"] or ()):
-        value = float(np.mean([metrics[metric] for metrics in reports]))
-        text = f"{named(metric, options['names'])} {value:.2g}"
-        axes.text(0.5, 0.93 - 0.12 * line, text, transform=axes.transAxes, ha="center", va="top", fontsize=7)
+    notes = [
+        f"{named(metric, options['names'])} {np.mean([metrics[metric] for metrics in reports]):.2g}"
+        for metric in options["notes"] or ()
+    ]
+    axes.text(0.0, 1.03, ", ".join(notes), transform=axes.transAxes, fontsize=7, color=MUTED)
 
 
 def _counts(metrics: Mapping[str, float], prefix: str) -> Floats:

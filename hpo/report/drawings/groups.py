@@ -84,7 +84,7 @@ def panels(
     cells = []
     for axes, (value, group) in zip(grid.flat, groups, strict=False):
         if options["panels"] is not None:
-            axes.set_title(named(value, options["names"]), fontsize=9)
+            axes.set_title(plain(options["panel_label"]) + named(value, options["names"]), fontsize=9)
         cells.append((axes, group))
     for index in range(len(groups) - columns, len(groups)):  # the lowest of every column
         grid.flat[index].tick_params(labelbottom=True)

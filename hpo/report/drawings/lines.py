@@ -17,7 +17,7 @@ from hpo.report.drawings.groups import Floats, named, panels, parameter_of, repe
 from hpo.report.figures.style import AMBER, BLUE, INK, MUTED, VERMILION
 from hpo.space import Choice
 from hpo.study import Study
-from hpo.trial import Trial
+from hpo.trial import FAILED, Trial
 
 # Okabe and Ito's colours, those that stand out on white first.
 COLOURS = (BLUE, VERMILION, "#009e73", AMBER, "#cc79a7", INK)
@@ -29,11 +29,15 @@ def curves(study: Study, trials: Sequence[Trial], drawing: Drawing) -> Figure:
     figure, cells = panels(study, trials, options, (2.3, 1.9), room=0.7)
     seen: dict[str, Line2D] = {}
     for axes, group in cells:
+        silent = []
         for name, metric, members, look in _lines(study, trials, group, options):
             x, low, mean, high = _over_steps(members, metric, options)
             if len(x):
                 (seen[name],) = axes.plot(x, mean, label=name, markevery=options["mark_every"], **look)
                 _band(axes, x, low, high, look["color"])
+            elif members and all(trial.state == FAILED for trial in members):
+                silent.append(f"{name}: failed")
+        axes.text(0.03, 0.95, "\n".join(silent), transform=axes.transAxes, va="top", fontsize=7, color=MUTED)
     _finish(figure, [axes for axes, _ in cells], seen, options, repeats_of(trials))
     return figure
 
