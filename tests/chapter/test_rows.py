@@ -1,4 +1,4 @@
-"""The rows of the chapter's table: measured here where that takes a moment, and each with a test of its name."""
+"""What ``make chapter`` (or ``hpo run studies/fig_6_19.toml``) finds: the rows, each with a test of its name."""
 
 from __future__ import annotations
 
