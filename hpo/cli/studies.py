@@ -79,11 +79,33 @@ def show(
     if book.trials:
         tie = insight.tie(book.study.metric)
         sys.stdout.writelines(f"{line}\n" for line in [*insight.lines(), *([tie] if tie else [])])
+    _print_points(book)
     _print_rounds(book)
     failed = [trial for trial in book.trials if trial.state == FAILED]
     if failed:
         reason = (failed[-1].error or "").splitlines()
         sys.stdout.write(f"last failure, trial {failed[-1].number}: {reason[-1] if reason else 'unknown'}\n")
+
+
+def _print_points(book: Book) -> None:
+    """The points of a study with repeats: the mean of each counts, and not its luckiest seed."""
+    from hpo.report.repeats import points
+
+    found = points(book.trials, book.study.direction)
+    if not found:
+        return
+    names = list(dict.fromkeys(name for point in found for name in point.params))
+    rows = [
+        [
+            *(value(point.params.get(name, "")) for name in names),
+            number(point.mean) if point.values else "-",
+            "-" if point.deviation is None else number(point.deviation),
+            f"{len(point.values)} of {point.trials}",
+        ]
+        for point in found
+    ]
+    sys.stdout.write("\n")
+    print_table([*names, f"mean {book.study.metric}", "standard deviation", "complete"], rows)
 
 
 def _print_rounds(book: Book) -> None:
