@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hpo.budget import Meter
@@ -133,7 +133,7 @@ def held(address: Address, name: str) -> Iterator[Book]:
     """
     taken = lock.acquire(address, name)
     try:
-        yield read(address, name)
+        yield replace(read(address, name), holder=None)  # who holds it is we
     finally:
         taken.release()
 

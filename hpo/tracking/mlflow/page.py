@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import mlflow.pyfunc
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Run
 from mlflow.exceptions import MlflowException, RestException
-from mlflow.models import Model, infer_signature
 
 from hpo.objective import Data
 from hpo.study import Study
@@ -106,13 +104,14 @@ class Page:
         )
 
     def _child(self, trial: Trial) -> str:
+        """The id of a trial's run."""
         run = self._find(self._experiment, f"tags.`hpo.trial` = '{trial.number}'")
         if run is None:
             raise LookupError(f"MLflow does not know trial {trial.number} of {self._study.name}")
         return str(run.info.run_id)
 
     def crown(self, trial: Trial, made: Mapping[str, Any]) -> int:
-        """Logs a model on its trial's run, registers it under the study's name, and makes it the champion.
+        """Logs a model under its trial's run, registers it under the study's name, and makes it the champion.
 
         Args:
             trial: The chosen one.
@@ -121,13 +120,14 @@ class Page:
         Returns:
             The number of the model's version.
         """
+        from hpo.tracking.mlflow.model import save  # MLflow's part for models takes long to import
+
         name, run_id, client = self._study.name, self._child(trial), self._client
         tags = {"hpo.uid": self._uid, "hpo.trial": str(trial.number), "hpo.objective": str(trial.value)}
         params = {key: str(value) for key, value in trial.params.items()}
         logged = client.create_logged_model(self._experiment, name, run_id, tags, params)
-        model = Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id)
         with tempfile.TemporaryDirectory() as folder:
-            _save(Path(folder, "model"), model, made)
+            save(Path(folder, "model"), logged, run_id, made)
             client.log_model_artifacts(logged.model_id, str(Path(folder, "model")))
         client.finalize_logged_model(logged.model_id, "READY")
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
@@ -138,11 +138,3 @@ class Page:
         )
         client.set_registered_model_alias(name, CHAMPION, version.version)
         return int(version.version)
-
-
-def _save(path: Path, model: Model, made: Mapping[str, Any]) -> None:
-    """Saves a model with the signature that its example shows."""
-    mlflow.pyfunc.save_model(path, mlflow_model=model, **made)
-    example = made["input_example"]
-    model.signature = infer_signature(example, mlflow.pyfunc.load_model(str(path)).predict(example))
-    model.save(str(path / "MLmodel"))

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from mlflow.entities import Metric
 
+from hpo.tracking.mlflow.values import milliseconds
 from hpo.trial import COMPLETE, FAILED, PRUNED, Trial
 
 
@@ -44,7 +45,7 @@ class Progress:
             self._best = trial.value if self._best is None else self._better(self._best, trial.value)
 
     def _point(self, trial: Trial) -> list[Metric]:
-        when, step = int((trial.ended or 0) * 1000), len(self._seen)
+        when, step = milliseconds(trial.ended or 0), len(self._seen)
         points = [Metric("trials_finished", step, when, step)]
         points += [Metric(f"trials_{state}", count, when, step) for state, count in self._counts.items()]
         if self._best is not None:

@@ -69,7 +69,7 @@ class MlflowStore:
         tags = study_tags(study, self._uid)
         if run is None:
             tags["mlflow.note.content"] = description(study, [])
-            start = int(self._started * 1000)
+            start = values.milliseconds(self._started)
             run = self._client.create_run(self._experiment, start, tags, run_name=study.name)
         self._parent = str(run.info.run_id)
         if run.info.status != "RUNNING":
@@ -148,7 +148,7 @@ class MlflowStore:
             f"trial {trial.number}",
             STATUS[trial.state],
             self._start(trial),
-            int((trial.ended or 0) * 1000),
+            values.milliseconds(trial.ended or 0),
             self._tags(trial, trial.state, trial.attempt),
             values.params(trial.params),
             values.metrics(trial.reports) + values.objective(trial, trial.reports),
@@ -180,7 +180,7 @@ class MlflowStore:
         log(self._client, child.run_id, metrics, [] if child.has_params else values.params(trial.params), tags)
         child.sent, child.has_params = len(reports), True
         if state != RUNNING:
-            self._client.set_terminated(child.run_id, STATUS[state], int((trial.ended or 0) * 1000))
+            self._client.set_terminated(child.run_id, STATUS[state], values.milliseconds(trial.ended or 0))
             child.done = True
 
     def _create_child(self, trial: Trial, state: str, attempt: int) -> _Child:
@@ -202,7 +202,7 @@ class MlflowStore:
         }
 
     def _start(self, trial: Trial) -> int:
-        return int((trial.started or self._started) * 1000)
+        return values.milliseconds(trial.started or self._started)
 
 
 class _Child:
@@ -224,7 +224,7 @@ def _agrees(run: Run, trial: Trial) -> bool:
     return (
         run.info.status == STATUS[trial.state]
         and run.data.tags.get("hpo.state") == trial.state
-        and run.info.end_time == int((trial.ended or 0) * 1000)
+        and run.info.end_time == values.milliseconds(trial.ended or 0)
         and values.texts(trial.params).items() <= run.data.params.items()
         and all(_same(run.data.metrics.get(key), value) for key, value in last.items())
         and ("objective" in run.data.metrics) == ("objective" in last)

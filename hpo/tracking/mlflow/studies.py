@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
 
 from hpo.tracking.mlflow.client import connect
+from hpo.tracking.mlflow.values import milliseconds
 
 
 def parents(client: MlflowClient, uid: str, name: str) -> list[str]:
@@ -37,7 +38,7 @@ def record_evaluation(uri: str, uid: str, name: str, entry: Mapping[str, Any], c
     client = connect(uri)
     found = parents(client, uid, name)
     for parent in found:
-        now = int(entry["time"] * 1000)
+        now = milliseconds(entry["time"])
         metrics = [Metric(key, value, now, count) for key, value in entry["metrics"].items()]
         tags = [RunTag(f"hpo.evaluation.{count}", json.dumps(dict(entry))), RunTag("hpo.evaluations", str(count))]
         client.log_batch(parent, metrics, tags=tags)

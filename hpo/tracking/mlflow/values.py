@@ -19,7 +19,7 @@ MAX_VALUE = 6000
 def metrics(reports: Iterable[Report]) -> list[Metric]:
     """One metric per number of every report."""
     return [
-        Metric(key(name), value, int(report.time * 1000), report.step)
+        Metric(key(name), value, milliseconds(report.time), report.step)
         for report in reports
         for name, value in report.metrics.items()
     ]
@@ -30,7 +30,7 @@ def objective(trial: Trial, reports: list[Report]) -> list[Metric]:
     if trial.value is None:
         return []
     last = reports[-1] if reports else Report(0, trial.ended or 0.0, {})
-    return [Metric("objective", trial.value, int(last.time * 1000), last.step)]
+    return [Metric("objective", trial.value, milliseconds(last.time), last.step)]
 
 
 def latest(logged: Iterable[Metric]) -> dict[str, Metric]:
@@ -45,6 +45,11 @@ def latest(logged: Iterable[Metric]) -> dict[str, Metric]:
 def _order(metric: Metric) -> tuple[int, int, float]:
     # A database keeps NaN as 0 with a mark.
     return metric.step, metric.timestamp, 0.0 if math.isnan(metric.value) else stored(metric.value)
+
+
+def milliseconds(seconds: float) -> int:
+    """A time as MLflow takes it, the same for a live trial and for its record, which keeps milliseconds."""
+    return round(round(seconds, 3) * 1000)
 
 
 def params(values: Mapping[str, Any], prefix: str = "") -> list[Param]:

@@ -18,3 +18,13 @@ def hpo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield CommandLine(tmp_path, capsys, monkeypatch)
     sys.modules.pop("small_objectives", None)
+
+
+@pytest.fixture
+def quick_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report without figures, for tests of other things: drawing takes seconds."""
+
+    def write(study: object, trials: object, folder: Path) -> None:
+        (folder / "report.html").write_text("<p>a report</p>")
+
+    monkeypatch.setattr("hpo.report.files.write", write)

@@ -1,0 +1,139 @@
+"""An MLflow server that a test may kill and start again, and a proxy that makes one slow or broken."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import shutil
+import signal
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class OwnServer:
+    """A real server on an ephemeral port, in a process group of its own.
+
+    Args:
+        folder: Where its database and artifacts are.
+        template: An empty tracking database.
+        options: Further words of its command line.
+        environment: Further variables.
+    """
+
+    def __init__(self, folder: Path, template: Path, *options: str, **environment: str) -> None:
+        self.folder, self.port, self.options = folder, _free_port(), options
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self._environment = environment
+        shutil.copy(template, folder / "server.db")
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
+        command += ["--artifacts-destination", f"{self.folder}/artifacts", *self.options]
+        settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        with (self.folder / "server.log").open("a") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=os.environ | settings | self._environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 120
+        while not self._answers():
+            assert time.monotonic() < deadline, self.log
+            assert self._process.poll() is None, self.log
+            time.sleep(0.1)
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "server.log").read_text()
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(self.uri + "/health", timeout=5):
+                return True
+        except OSError:
+            return False
+
+    def kill(self, sign: int = signal.SIGKILL) -> None:
+        """Ends the server and its workers at once."""
+        os.killpg(self._process.pid, sign)
+        self._process.wait(30)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class Relay(http.server.BaseHTTPRequestHandler):
+    """Passes requests on to ``target``, after ``delay`` seconds; answers them itself where ``status`` is not 0."""
+
+    protocol_version = "HTTP/1.1"
+    target = ""
+    delay = 0.0
+    status = 0
+    calls = 0
+
+    def _pass_on(self) -> None:
+        kind = type(self)
+        kind.calls += 1
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        time.sleep(kind.delay)
+        headers = {key: value for key, value in self.headers.items() if key.lower() not in ("host", "connection")}
+        request = urllib.request.Request(kind.target + self.path, body or None, headers, method=self.command)
+        if kind.status:
+            self._answer(kind.status, b'{"error_code": "INTERNAL_ERROR", "message": "out of luck"}', "application/json")
+            return
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                self._answer(answer.status, answer.read(), answer.headers.get("Content-Type", ""))
+        except urllib.error.HTTPError as error:
+            self._answer(error.code, error.read(), error.headers.get("Content-Type", ""))
+
+    def _answer(self, status: int, content: bytes, kind: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class _Proxy(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        pass  # a client that has gone
+
+
+@contextmanager
+def relay(target: str) -> Iterator[tuple[str, type[Relay]]]:
+    """A proxy in front of a server: its address, and what decides how it behaves."""
+    handler = type("Handler", (Relay,), {"target": target})
+    proxy = _Proxy(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=proxy.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{proxy.server_address[1]}", handler
+    finally:
+        proxy.shutdown()
+        proxy.server_close()
+        thread.join()
