@@ -32,7 +32,8 @@ CAPTIONS = {
     ),
     "pairs": (
         "Pairs of parameters",
-        "Coloured by value, the best five numbered; pruned trials hollow, failed ones crosses.",
+        "Coloured by value, the best five numbered; pruned trials hollow, failed ones crosses. Where ranges were "
+        "narrowed, a frame for the ranges after each round.",
     ),
     "importances": (
         "Importance",
@@ -82,7 +83,7 @@ def render(study: Study, trials: Sequence[Trial], drawings: Mapping[str, str], i
         ],
         rounds=[said(finding) for finding in findings(study, trials)],
         figures=[
-            {"name": name, "title": title, "caption": caption, "svg": inline(drawings[name], title)}
+            {"name": name, "title": title, "caption": caption, "svg": inline(drawings[name], f"{title}. {caption}")}
             for name, (title, caption) in {**_own(study), **CAPTIONS}.items()
             if name in drawings
         ],
@@ -100,14 +101,19 @@ def _own(study: Study) -> dict[str, tuple[str, str]]:
     return {d.name: (d.options["title"] or d.name, "As the study file describes it.") for d in study.figures}
 
 
-def inline(svg: str, title: str) -> Markup:
-    """An SVG file as a part of a page: in the page's colours, as wide as there is room, with ids of its own."""
+def inline(svg: str, words: str) -> Markup:
+    """An SVG file as a part of a page: in the page's colours, as wide as there is room, with ids of its own.
+
+    Args:
+        svg: The file's text.
+        words: What who does not see the figure is told.
+    """
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>|<style type=\"text/css\">.*?</style>", "", body, flags=re.S)
     body = re.sub(r"<g id=\"[^\"]*\"", "<g", body)  # nothing refers to groups, and all figures name them alike
     width = float(re.search(r"viewBox=\"0 0 ([\d.]+) ", body)[1])  # type: ignore[index]
-    head = Markup('<svg role="img" aria-label="{}" style="max-width: {:.0f}px"').format(title, 1.6 * width)
-    body = re.sub(r"^<svg width=\"[^\"]*\" height=\"[^\"]*\"", str(head), body)
+    head = Markup('<svg role="img" aria-label="{}" style="max-width: {:.0f}px"').format(words, 1.6 * width)
+    body = re.sub(r"^<svg (.*?)width=\"[^\"]*\" height=\"[^\"]*\"", lambda m: f"{head} {m[1]}", body)
     for name, (light, _) in THEME.items():
         body = body.replace(light, f"var(--{name})")
     return Markup(body)
@@ -202,7 +208,13 @@ def _settings(study: Study) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def _entries(table: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in table.items()]
+    return [(key, _entry(value)) for key, value in table.items()]
+
+
+def _entry(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return label(value) if isinstance(value, float) else json.dumps(value)
 
 
 def _importance(importance: Any) -> str:

@@ -90,6 +90,7 @@ def _best_cell(axes: Axes, trial: Trial, rank: int, metrics: Sequence[str]) -> N
         steps, values = curve(trial, metrics[index])
         marker = "o" if len(steps) == 1 else ""
         axes.plot(steps, values, ("-", "--")[index], color=(BLUE, VERMILION)[index], marker=marker, markersize=4)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     axes.set_title(f"Best-{rank}", fontweight="bold", fontsize=9, pad=13)
     axes.set_title(f"{trial.value:.4g}", loc="right", fontsize=9, pad=13)
     words = [f"{name} {label(value, 16)}" for name, value in trial.params.items()]
@@ -122,7 +123,7 @@ def best_so_far(study: Study, trials: Sequence[Trial]) -> Figure:
                 s=22,
                 marker=marker,
                 color=STATE_COLOURS[state],
-                label=f"{state} (no value)" if state == FAILED else state,
+                label=state,
                 transform=axes.get_xaxis_transform(),
                 zorder=3,
             )

@@ -77,7 +77,7 @@ def _axis(axes: Axes, column: int, ticks: Sequence[tuple[float, str]]) -> None:
             color=INK,
             va="center",
             zorder=4,
-            bbox={"facecolor": axes.get_facecolor(), "edgecolor": "none", "alpha": 0.75, "pad": 0.8},
+            bbox={"facecolor": axes.get_facecolor(), "edgecolor": "none", "alpha": 0.9, "pad": 0.8},
         )
 
 

@@ -40,6 +40,8 @@ from hpo.trial import COMPLETE, FAILED, PRUNED, Trial, best_first
 
 # So many parameters are drawn against each other, the most important ones; the others would be stamps.
 MOST = 6
+# How far apart the bars for the ranges of the rounds are, as a share of the axis; how many have a height of their own.
+BAR, MOST_BARS = 0.03, 13
 # How the trials without a comparable value are marked along the bottom.
 LOST = ((PRUNED, "|", AMBER), (FAILED, "x", VERMILION))
 
@@ -59,6 +61,7 @@ def slices(study: Study, trials: Sequence[Trial], insight: Insight | None = None
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
     fit_values(grid.flat[0], [trial.value or 0.0 for trial in ranked])
     rounds = findings(study, trials)
+    _make_room(grid.flat[0], len({finding.round for finding in rounds}))
     for axes, parameter in zip(grid.flat, shown, strict=False):
         _slice(axes, parameter, trials, ranked, about[parameter.name])
         _narrowed_slice(axes, parameter, rounds)
@@ -127,6 +130,9 @@ def pairs(study: Study, trials: Sequence[Trial], insight: Insight | None = None)
             _pair(axes, shown[column], shown[row + 1], study, trials, levels)
             _narrowed_pair(axes, shown[column], shown[row + 1], rounds)
             axes.label_outer()
+    if rounds:
+        frame = Line2D([], [], color=INK, linewidth=1.2, alpha=0.6, label="ranges after each round")
+        figure.legend(handles=[frame], loc="outside upper left")
     for row in range(count):
         grid[row, count].set_axis_off()
     figure.align_ylabels(grid[:, 0])
@@ -194,12 +200,26 @@ def _ends(parameter: Parameter, finding: Finding) -> tuple[float, float]:
     return float(finding.new[0]), float(finding.new[1])
 
 
+def _make_room(axes: Axes, rounds: int) -> None:
+    """Raises the top of a value axis, so that the bars of :func:`_narrowed_slice` cover no trial."""
+    if not rounds:
+        return
+    if axes.get_yscale() == "linear":  # what is above the values needs no numbers
+        low, high = axes.get_ylim()
+        axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= high])
+    taken = BAR * min(rounds, MOST_BARS) + 0.02
+    scale = axes.yaxis.get_transform()
+    low, high = scale.transform(axes.get_ylim())
+    top = scale.inverted().transform([high + (high - low) * taken / (1 - taken)])
+    axes.set_ylim(top=float(top[0]))
+
+
 def _narrowed_slice(axes: Axes, parameter: Parameter, rounds: Sequence[Finding]) -> None:
     """A bar along the top for the range after each round, the last one lowest and darkest."""
     mine = [finding for finding in rounds if finding.parameter == parameter.name]
     for index, finding in enumerate(mine):
         axes.hlines(
-            0.985 - 0.03 * min(index, 12),
+            0.985 - BAR * min(index, MOST_BARS - 1),
             *_ends(parameter, finding),
             transform=axes.get_xaxis_transform(),
             color=INK,
