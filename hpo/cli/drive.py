@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -185,7 +186,10 @@ def resumable(command: str) -> Iterator[None]:
 
 @contextmanager
 def _signals(interrupt: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM asks the search to end, the second ends it."""
+    """The first Ctrl-C or SIGTERM asks the search to end, the second ends it; other threads than the main hear none."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def handle(*_: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,25 +1,24 @@
-"""A search's progress: a live bar on a terminal, a line now and then elsewhere."""
+"""How far a search is: counted from what its trials do, and shown while it goes on."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import closing
+from typing import TYPE_CHECKING
 
+from hpo.cli.displays import Display, display
 from hpo.cli.text import number, seconds
+from hpo.ledger.address import Address
 from hpo.study import Study
 from hpo.trial import COMPLETE, RUNNING, Trial, best_first, counts
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-
-# Seconds between two lines where there is no terminal, and between two redraws where there is one.
-LINE, REDRAW = 10.0, 0.1
+    from hpo.ledger.books import Book
 
 
 class Progress:
-    """A watcher that says how far a search is, on standard error.
+    """A watcher that says how far a search is.
 
     Args:
         study: What is searched.
@@ -37,13 +36,8 @@ class Progress:
         self._before = self._finished
         self._began = time.monotonic()
         self._said = 0.0
-        self._quiet = quiet
-        self._bar: Bar | None = None
-        self._task: Any = None
-        if not quiet and sys.stderr.isatty():
-            self._open_bar()
-        elif not quiet:
-            self._say("starting")
+        self._display: Display | None = None if quiet else display(study.name)
+        self._show("starting")
 
     @property
     def _finished(self) -> int:
@@ -53,16 +47,11 @@ class Progress:
         if trial.finished or trial.number not in self._states:
             self._count(trial)
         now = time.monotonic()
-        if self._bar is not None:
-            if trial.finished or now - self._said > REDRAW:
-                self._said = now
-                self._bar.update(self._task, completed=self._finished, text=self._text())
-        elif not self._quiet and trial.finished and (now - self._said > LINE or self._left == 0):
+        if self._display is None or not (trial.finished or self._display.live):
+            return
+        if now - self._said > self._display.pause or (trial.finished and self._left == 0):
             self._said = now
-            self._say(self._text())
-
-    def _say(self, text: str) -> None:
-        sys.stderr.write(f"{self._study.name}: {self._finished}/{self._study.budget.trials or '-'} trials, {text}\n")
+            self._show(self._text())
 
     def _count(self, trial: Trial) -> None:
         before = self._states.get(trial.number)
@@ -75,10 +64,15 @@ class Progress:
             self._best = best_first(candidates, self._study.direction)[0]
 
     def close(self) -> None:
-        if self._bar is not None:
-            self._bar.update(self._task, completed=self._finished, text=self._text())
-            self._bar.stop()
-            self._bar = None
+        if self._display is not None:
+            if self._display.live:
+                self._show(self._text())
+            self._display.close()
+            self._display = None
+
+    def _show(self, text: str) -> None:
+        if self._display is not None:
+            self._display.show(self._finished, self._study.budget.trials, text)
 
     @property
     def _left(self) -> int:
@@ -98,19 +92,33 @@ class Progress:
                 parts.append(f"{seconds(self._left / rate)} left")
         return ", ".join(parts)
 
-    def _open_bar(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
-        from rich.progress import Progress as Bar
 
-        self._bar = Bar(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
-            console=Console(stderr=True),
-        )
-        total = self._study.budget.trials
-        self._task = self._bar.add_task(self._study.name, total=total, completed=self._finished, text="starting")
-        self._bar.start()
+def follow(where: Address, name: str, interval: float, *, quiet: bool = False) -> Book:
+    """Shows the progress of a study that another process runs, until it runs no more.
+
+    Args:
+        where: The ledger.
+        name: The study.
+        interval: Seconds between two looks at the ledger.
+        quiet: Show nothing.
+
+    Returns:
+        The study as it is then; at once where nobody runs it.
+    """
+    from hpo.ledger import books
+
+    book = books.read(where, name)
+    done = {trial.number for trial in book.trials if trial.finished}
+    if not book.holder:
+        return book
+    with closing(Progress(book.study, [t for t in book.trials if t.finished], quiet=quiet)) as progress:
+        while True:
+            for trial in book.trials:
+                if trial.number not in done:
+                    progress.update(trial)
+                if trial.finished:
+                    done.add(trial.number)
+            if not book.holder:
+                return book
+            time.sleep(interval)
+            book = books.read(where, name)

@@ -49,14 +49,19 @@ def list_studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) ->
 def show(
     name: Name,
     top: Annotated[int, typer.Option(min=1, help="How many of the best trials.")] = 5,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Follow it until nobody runs it any more, or Ctrl-C.")
+    ] = False,
+    every: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="How often --watch looks.")] = 2.0,
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
     """Show a study: progress, trials per state, the best trials, what each parameter does."""
     where = _open(storage)
+    from hpo.cli.progress import follow
     from hpo.ledger import books
 
-    book = books.read(where, name)
+    book = follow(where, name, every) if watch else books.read(where, name)
     from hpo.report.insight import study_insight
     from hpo.report.narrowed import findings
 

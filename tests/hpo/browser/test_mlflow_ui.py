@@ -154,8 +154,11 @@ def test_charts_show_the_objective_over_the_parameters_and_the_best_curves(seen:
     page.goto(views.link(seen.server, seen.place, charts=True))
     page.get_by_text("lr vs. objective").wait_for()
     page.wait_for_function(
-        "[...document.querySelectorAll('.js-plotly-plot')].some(plot => plot.data[0].type === 'parcoords')"
-    )
+        """() => [...document.querySelectorAll("svg")].some(svg => {
+            const words = [...svg.querySelectorAll("text")].map(text => text.textContent);
+            return ["lr", "optimizer", "objective"].every(axis => words.includes(axis));
+        })"""
+    )  # the parallel coordinates
     points = [set(zip(line["x"], line["y"], strict=True)) for chart in curves(page, 3) for line in chart["lines"]]
     assert any({(trial.params["lr"], trial.value) for trial in seen.ranked} <= found for found in points)
     curve = {(report.step, report.metrics["val_accuracy"]) for report in seen.ranked[0].reports}
