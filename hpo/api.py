@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hpo.cli.text import number, seconds, value
 from hpo.ledger.address import DEFAULT_STORAGE, parse
@@ -18,9 +18,6 @@ from hpo.study import Study, load
 from hpo.study import parse as parse_study
 from hpo.tracking import DEFAULT_TRACKING
 from hpo.trial import Trial, best_first, counts
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 # How many of the best trials a result shows of itself.
 TOP = 5
@@ -58,8 +55,11 @@ class Result:
 
         return study_insight(self.study, self.trials, resamples=0).lines()
 
-    def figure(self, name: str) -> Figure:
+    def figure(self, name: str) -> Any:
         """One of the report's figures, such as ``"best_trials"``, ``"pairs"`` or ``"timeline"``.
+
+        Returns:
+            A ``matplotlib.figure.Figure`` that a notebook shows by itself.
 
         Raises:
             KeyError: When there is no such figure.
