@@ -156,9 +156,9 @@ def drive(
         try:
             if not search.done:
                 with (
+                    _signals(lambda: search.interrupt(stop=on_interrupt is OnInterrupt.stop)),
                     engine.executor(study) as executor,
                     closing(Progress(study, search.trials, quiet=quiet)) as progress,
-                    _signals(lambda: search.interrupt(stop=on_interrupt is OnInterrupt.stop)),
                 ):
                     search.run(executor, (progress, tracker))
         except KeyboardInterrupt:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import monotonic, time
 from typing import Any
@@ -21,17 +20,13 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_enable_metrics_collection", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
-# Ray's advice on a dead worker; the search says itself what became of its trial.
-os.environ.setdefault(
-    "RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed|The node with node id|Raylet is terminated"
-)
-
 import ray
+import ray._private.worker
 from ray._private.ray_constants import LOG_PREFIX_ACTOR_NAME
-from ray.exceptions import RayError
+from ray.exceptions import OutOfMemoryError, RayError
 
 from hpo.errors import HpoError, InputError
-from hpo.execution import CREDENTIALS, LOST, Ended, Event, Job, Started, Task, reaper
+from hpo.execution import CREDENTIALS, LOST, Ended, Event, Job, Started, Task, local, room
 from hpo.execution.share import Share
 from hpo.execution.worker import Worker
 from hpo.study import Resources
@@ -102,25 +97,29 @@ def start(address: str | None, workers: int, resources: Resources, *, verbose: b
             f"--address: a search must run inside its cluster, and {address} reaches it from outside (Ray's client "
             "streams no reports); send it there: hpo submit STUDY.toml --address http://HEAD:8265"
         )
-    quiet: dict[str, Any] = {"log_to_driver": verbose, "logging_level": "INFO" if verbose else "ERROR"}
+    # Ray's own function writes to standard output, where results belong, and leaves out lines that resemble others.
+    ray._private.worker.print_to_stdstream = _show if verbose else _hide  # type: ignore[assignment]
+    options: dict[str, Any] = {"log_to_driver": verbose, "logging_level": "INFO" if verbose else "ERROR"}
     if address and address != "local":
         try:
-            ray.init(address=address, **quiet)
+            with local.keeping_sigterm():
+                ray.init(address=address, **options)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise InputError(f"--address: no Ray cluster answers at {address}: {error}") from error
         return True
-    reaper.watch()
-    umask = os.umask(0o077)  # Ray writes a token file and logs that are nobody else's business
-    try:
-        ray.init(
-            address="local",
-            num_cpus=max(1, round(workers * resources.cpus + 0.499)),
-            include_dashboard=False,
-            **quiet,
-        )
-    finally:
-        os.umask(umask)
+    local.start(max(1, round(workers * resources.cpus + 0.499)), **options)
     return False
+
+
+def _show(batch: dict[str, Any], **_: object) -> None:
+    """Shows some lines that a worker printed, each under the name of its trial."""
+    name = batch.get("actor_name") or f"pid {batch['pid']}"
+    where = "" if batch.get("ip") == batch.get("localhost") else f" on {batch['ip']}"
+    sys.stderr.write("".join(f"({name}{where}) {line}\n" for line in batch["lines"]))
+
+
+def _hide(batch: dict[str, Any], **_: object) -> None:
+    """What Ray has to say of its own death, say; the search says itself what became of its trials."""
 
 
 class RayExecutor:
@@ -148,16 +147,16 @@ class RayExecutor:
         shared: bool = False,
         say: Callable[[str], object] = lambda text: None,
     ) -> None:
-        if capacity(resources) == 0:
+        if room.capacity(resources) == 0:
             raise InputError(
-                f"workers: no node has what one worker asks for: {_amounts(_needs(resources))}; "
-                f"the nodes have: {_inventory(resources)}"
+                f"workers: no node has what one worker asks for: {room.said(room.needs(resources))}; "
+                f"the nodes have: {room.inventory(resources)}"
             )
-        self._job = ray.put(job)
+        self._job = job
         self._resources = resources
         self._fixed = workers
         self._most = most
-        self._share = Share(_needs(resources)) if shared else None
+        self._share = Share(room.needs(resources)) if shared else None
         remote: Any = ray.remote  # its stubs know no concurrency groups
         self._make = remote(concurrency_groups={"control": 1})(_Actor).options(
             num_cpus=resources.cpus,
@@ -169,12 +168,16 @@ class RayExecutor:
         self._failed_starts = 0
         self._say: Callable[[str], object] | None = say
         self._began = monotonic()
+        self._open()
+
+    def _open(self) -> None:
+        self._put = ray.put(self._job)
         self._slots: list[_Slot] = []
         self._resized = -RESIZE
         self._resize()
 
     def _fill(self) -> _Slot:
-        actor = self._make.remote(self._job)
+        actor = self._make.remote(self._put)
         return _Slot(actor, actor.ready.remote())
 
     def _resize(self) -> None:
@@ -182,10 +185,10 @@ class RayExecutor:
         if self._slots and monotonic() - self._resized < RESIZE:
             return
         self._resized = monotonic()
-        room = capacity(self._resources)
-        wanted = min(self._most, room if self._fixed is None else self._fixed)
+        places = room.capacity(self._resources)
+        wanted = min(self._most, places if self._fixed is None else self._fixed)
         if self._share is not None:
-            part = self._share.of(room, has=sum(slot.starting is None for slot in self._slots), wants=wanted)
+            part = self._share.of(places, has=sum(slot.starting is None for slot in self._slots), wants=wanted)
             wanted = part if self._fixed is None else wanted
         self._wanted = max(1, wanted)
         while len(self._slots) < self._wanted:
@@ -208,11 +211,13 @@ class RayExecutor:
         slot.stream = slot.actor.run.options(num_returns="streaming").remote(task)
 
     def poll(self, timeout: float) -> list[Event]:
+        if (part := local.lost()) is not None:
+            return self._start_over(part)
         self._resize()
         if self._say is not None and monotonic() - self._began > NOTICE:
-            room = capacity(self._resources)
+            places = room.capacity(self._resources)
             self._say(
-                f"no worker has started yet: the nodes hold {room}, unless something else takes the room; waiting"
+                f"no worker has started yet: the nodes hold {places}, unless something else takes the room; waiting"
             )
             self._say = None
         awaited = {slot.awaited: slot for slot in self._slots if slot.awaited is not None}
@@ -259,6 +264,17 @@ class RayExecutor:
             self._say = None  # there is room
             slot.starting = None
 
+    def _start_over(self, part: str) -> list[Event]:
+        """The driver's own Ray has lost a part of itself: what runs is lost with it, and Ray is started again."""
+        self._failed_starts += 1
+        if self._failed_starts >= HOPELESS:
+            raise HpoError(f"Ray does not stay up on this machine: its {part} has died, {HOPELESS} times in a row")
+        running = [(slot.task, slot.reason) for slot in self._slots if slot.task is not None]
+        self._slots.clear()
+        local.restart()
+        self._open()
+        return [Ended(task.number, task.attempt, LOST, time(), why or f"Ray's {part} died") for task, why in running]
+
     def _replace(self, slot: _Slot) -> None:
         ray.kill(slot.actor)
         self._slots[self._slots.index(slot)] = self._fill()
@@ -284,46 +300,7 @@ class RayExecutor:
 
 def shutdown() -> None:
     """Leaves the cluster, or ends the local Ray."""
-    ray.shutdown()
-
-
-def capacity(resources: Resources) -> int:
-    """How many workers with these needs the nodes that are alive can hold together."""
-    needs = _needs(resources)
-    return sum(min(int(node.get(name, 0) / need + 1e-9) for name, need in needs.items()) for node in _nodes())
-
-
-def _needs(resources: Resources) -> dict[str, float]:
-    """What a worker asks for, under Ray's names."""
-    asked = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": resources.memory, **resources.resources}
-    return {name: amount for name, amount in asked.items() if amount}
-
-
-def _nodes() -> list[dict[str, float]]:
-    """What every node that is alive has."""
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return [node["Resources"] for node in nodes if node["Alive"]]
-
-
-def _inventory(resources: Resources) -> str:
-    """What the nodes have, alike ones together, without what Ray keeps for itself and nobody asked for."""
-    needs = _needs(resources)
-    kinds = Counter(
-        _amounts(
-            {
-                name: node[name]
-                for name in sorted(node, key=lambda name: (name not in ("CPU", "GPU"), name))
-                if name in needs or not re.match(r"node:|object_store_memory|memory$|accelerator_type:", name)
-            }
-        )
-        for node in _nodes()
-    )
-    return "; ".join(f"{kind} ({count} nodes)" if count > 1 else kind for kind, count in kinds.items())
-
-
-def _amounts(amounts: Mapping[str, float]) -> str:
-    words = {"CPU": "CPUs", "GPU": "GPUs", "memory": "bytes of memory"}
-    return ", ".join(f"{amount:g} {words.get(name, name)}" for name, amount in amounts.items()) or "nothing"
+    local.stop()
 
 
 def _say(error: BaseException, worker: str) -> str:
@@ -336,4 +313,6 @@ def _say(error: BaseException, worker: str) -> str:
     if own := re.search(r"\bhpo\.errors\.\w+: (.*)", text, re.DOTALL):
         return " ".join(own[1].split())
     text = " ".join(text.split())
+    if isinstance(error, OutOfMemoryError) and (full := re.search(r"\S+ used / \S+ limit", text)):
+        text = f"its node ran low on memory, {full[0]}"  # Ray goes on with the processes of the whole machine
     return f"worker {worker} was lost ({name}): {text if len(text) <= 500 else '...' + text[-500:]}"

@@ -22,8 +22,8 @@ PATIENCE = 5.0
 
 def watch() -> None:
     """Marks everything that this process starts from now on, and has it ended when this process is gone."""
-    if MARK in os.environ and os.environ[MARK].startswith(f"{os.getpid()}-"):
-        return  # watched already
+    if watching():
+        return
     if not Path("/proc/self/environ").exists():
         return
     os.environ[MARK] = f"{os.getpid()}-{uuid.uuid4().hex}"
@@ -39,21 +39,40 @@ def watch() -> None:
     os.close(reading)
 
 
+def watching() -> bool:
+    """Whether :func:`watch` was called by this process, on a system where it can watch."""
+    return os.environ.get(MARK, "").startswith(f"{os.getpid()}-")
+
+
 def marked(mark: str) -> list[int]:
     """The processes of this user that carry the mark."""
     # Ray's Python helpers write their title over the environment they were given; but their logs are the driver's.
     logs = re.compile(rf"/session_[^/]*_{mark.partition('-')[0]}/logs/")
-    return [
-        int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _carries(entry, mark, logs)
-    ]
+    return [pid for pid in _others() if _carries(pid, mark) or _writes(pid, logs)]
 
 
-def _carries(process: Path, mark: str, logs: re.Pattern[str]) -> bool:
+def writing_to(folder: str) -> list[int]:
+    """The processes of this user that have a file in the folder open; none where that cannot be seen."""
+    return [pid for pid in _others() if _writes(pid, re.compile(re.escape(f"{folder}/")))]
+
+
+def _others() -> list[int]:
+    proc = Path("/proc")
+    names = [entry.name for entry in proc.iterdir()] if proc.exists() else []
+    return [int(name) for name in names if name.isdigit() and int(name) != os.getpid()]
+
+
+def _carries(pid: int, mark: str) -> bool:
     try:
-        if f"{MARK}={mark}".encode() in (process / "environ").read_bytes().split(b"\0"):
-            return True
-        return any(logs.search(str(file.readlink())) for file in (process / "fd").iterdir())
+        return f"{MARK}={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:  # ended meanwhile, or somebody else's
+        return False
+
+
+def _writes(pid: int, logs: re.Pattern[str]) -> bool:
+    try:
+        return any(logs.search(str(file.readlink())) for file in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
         return False
 
 

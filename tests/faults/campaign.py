@@ -1,13 +1,15 @@
 """Kills parts of a running search at instants from a seeded schedule, and counts what was lost.
 
 A campaign runs one study by the real command line, with a real ledger and a real MLflow database, and kills workers,
-drivers, raylets and (where there is one) the PostgreSQL server. When the driver has died, `hpo run` is started again.
+drivers, raylets and (where there is one) the PostgreSQL server, all with SIGKILL. When the driver has died, `hpo run`
+is started again; some drivers die before they are at work, some just when the budget is spent.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hpo.errors import InputError
 from hpo.ledger import books
 from hpo.ledger.address import parse
 from hpo.trial import RUNNING, Trial
@@ -28,7 +31,7 @@ def objective(params, seed):
     with open(os.environ["CHAOS_LOG"], "a") as log:
         log.write(f"{time.time()} {seed}\\n")
     for epoch in range(5):
-        time.sleep(0.03)
+        time.sleep(0.04)
         yield {"loss": (params["x"] - 0.3) ** 2 + 1 / (epoch + 1), "epoch": epoch}
 """
 STUDY = """
@@ -44,10 +47,22 @@ x = { low = 1e-6, high = 1.0, log = true }
 retries = 1000
 
 [budget]
-trials = 40
+trials = 1
 """
 # A driver that is not back at work after this many seconds is stuck.
-STUCK = 120.0
+STUCK = 180.0
+# Seconds from one kill to the next: up to this.
+PAUSE = 1.0
+# What is killed. A driver at work; one that is on its way to its work; one whose budget is nearly spent.
+WORKER, DRIVER, STARTING, ENDING, RAYLET, DATABASE = KINDS = (
+    "worker",
+    "driver",
+    "driver, starting",
+    "driver, ending",
+    "raylet",
+    "database",
+)
+PROGRAMS = {WORKER: b"ray::_Actor", RAYLET: b"raylet"}
 
 
 @dataclass
@@ -59,8 +74,15 @@ class Campaign:
         storage: The ledger's address.
         kills: How many.
         weights: How often each kind of victim is chosen, relative to the others.
-        restart_database: Kills the PostgreSQL server and starts it again.
         seed: Decides victims and instants.
+        restart_database: Kills the PostgreSQL server, waits as many seconds as it is told, and starts it again.
+
+    Attributes:
+        killed: How many of each kind were killed.
+        budget: What the last driver was told.
+        finished: The trials that were finished at the last look.
+        lost: What of them was gone, or different, at the next.
+        gave_up: The exit codes of drivers that ended with an error of their own.
     """
 
     folder: Path
@@ -68,37 +90,42 @@ class Campaign:
     kills: int
     weights: dict[str, int]
     seed: int
-    restart_database: Callable[[], None] | None = None
+    restart_database: Callable[[float], None] | None = None
     killed: Counter[str] = field(default_factory=Counter)
+    budget: int = 0
     finished: dict[int, Trial] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
-    budget: int = 40
+    drivers: set[int] = field(default_factory=set)
+    gave_up: list[int] = field(default_factory=list)
 
     def run(self) -> None:
         """Kills until the schedule is done, and then lets the study end in peace."""
         (self.folder / "chaos_objective.py").write_text(OBJECTIVE)
         (self.folder / "chaos.toml").write_text(STUDY)
         dice = random.Random(self.seed)
-        driver = None
-        while sum(self.killed.values()) < self.kills:
-            if driver is None or driver.poll() is not None:
-                driver = self._start_driver()
-            time.sleep(dice.uniform(0.1, 1.2))
-            victim = dice.choices(list(self.weights), list(self.weights.values()))[0]
-            if driver.poll() is None and self._kill(victim, driver):
-                self.killed[victim] += 1
-            self._look()
-            if len(self.finished) > self.budget - 20:
-                self.budget += 40
-        driver.wait(STUCK) if driver is not None else None
-        while (code := self._start_driver(wait_for_work=False).wait(STUCK)) != 0:
-            raise AssertionError(f"the last run ended with exit code {code}:\n{self._log()}")
-        self._look()
+        driver: subprocess.Popen[bytes] | None = None
+        while self.killed.total() < self.kills:
+            (victim,) = dice.choices(list(self.weights), list(self.weights.values()))
+            if victim in (STARTING, ENDING):
+                if driver is not None:
+                    self._end(driver)
+                driver = None
+                self._kill_at_either_end(victim, dice)
+            else:
+                if driver is None or driver.poll() is not None:
+                    driver = self._start_driver(budget=len(self.finished) + 200)
+                    self._wait_for_starts(driver)
+                time.sleep(dice.uniform(0, PAUSE))
+                self._kill(victim, driver, dice)
+        if driver is not None:
+            self._end(driver)
+        self._finish()
 
     # Drivers -------------------------------------------------------------------------------------------------------
 
-    def _start_driver(self, *, wait_for_work: bool = True) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "hpo", "run", "chaos.toml", "--set", f"budget.trials={self.budget}", "-q"]
+    def _start_driver(self, budget: int) -> subprocess.Popen[bytes]:
+        self.budget = budget
+        command = [sys.executable, "-m", "hpo", "run", "chaos.toml", "--set", f"budget.trials={budget}", "-q"]
         with (self.folder / "drivers.log").open("ab") as log:
             driver = subprocess.Popen(
                 [*command, "--workers", "2", "--storage", self.storage, "--tracking", self.tracking],
@@ -107,52 +134,100 @@ class Campaign:
                 stdout=log,
                 stderr=log,
             )
+        self.drivers.add(driver.pid)
+        return driver
+
+    def _wait_for_starts(self, driver: subprocess.Popen[bytes], count: int = 1) -> None:
+        """Until so many more trials have started, or the driver has ended."""
         deadline = time.monotonic() + STUCK
-        starts = self._starts()
-        while wait_for_work and driver.poll() is None and self._starts() == starts:
+        before = self.starts
+        while driver.poll() is None and self.starts < before + count:
             if time.monotonic() > deadline:
                 driver.kill()
                 raise AssertionError(f"the driver does not get to work:\n{self._log()}")
-            time.sleep(0.05)
-        return driver
+            time.sleep(0.02)
+
+    def _kill_at_either_end(self, victim: str, dice: random.Random) -> None:
+        """A driver that dies on its way to its work, or when there is hardly any left."""
+        driver = self._start_driver(budget=len(self.finished) + 4)
+        if victim == ENDING:
+            self._wait_for_starts(driver, 4)
+        time.sleep(dice.uniform(0, PAUSE * (5 if victim == STARTING else 1.5)))
+        self._kill(DRIVER, driver, dice, name=victim)
+
+    def _end(self, driver: subprocess.Popen[bytes]) -> None:
+        """An end that is none of the kills."""
+        if driver.poll() is None:
+            driver.send_signal(signal.SIGTERM)
+        driver.wait(STUCK)
+        self._note_end(driver)
+
+    def _note_end(self, driver: subprocess.Popen[bytes]) -> None:
+        if driver.returncode not in (0, 130, -signal.SIGKILL):
+            self.gave_up.append(driver.returncode)
+        self._look()
+
+    def _finish(self) -> None:
+        """The last run, which nobody disturbs, with some more trials."""
+        budget = len(self.trials()) + 20
+        if code := self._start_driver(budget).wait(3 * STUCK):
+            raise AssertionError(f"the last run ended with exit code {code}:\n{self._log()}")
+        self._look()
 
     @property
     def tracking(self) -> str:
         return f"sqlite:///{self.folder}/mlflow.db"
 
-    def _starts(self) -> int:
+    @property
+    def starts(self) -> int:
+        """How many attempts have begun."""
         log = self.folder / "starts.log"
-        return log.stat().st_size if log.exists() else 0
+        return log.read_bytes().count(b"\n") if log.exists() else 0
 
     def _log(self) -> str:
         return (self.folder / "drivers.log").read_text(errors="replace")[-3000:]
 
     # Victims -------------------------------------------------------------------------------------------------------
 
-    def _kill(self, victim: str, driver: subprocess.Popen[bytes]) -> bool:
-        if victim == "driver":
-            driver.kill()
-            driver.wait()
-            return True
-        if victim == "database":
+    def _kill(self, victim: str, driver: subprocess.Popen[bytes], dice: random.Random, name: str = "") -> None:
+        """Kills one, and counts it when it was alive to be killed."""
+        if driver.poll() is not None:
+            self._note_end(driver)
+            return
+        if victim == DATABASE:
             assert self.restart_database is not None
-            self.restart_database()
-            return True
-        names = {"worker": b"ray::_Actor", "raylet": b"raylet"}
-        pids = [pid for pid, command in self.processes().items() if names[victim] in command.split(b"\0")[0]]
-        if not pids:
-            return False
-        os.kill(random.Random(len(pids)).choice(pids), signal.SIGKILL)
-        return True
+            self.restart_database(dice.uniform(0, 2 * PAUSE))
+        elif victim == DRIVER:
+            driver.kill()
+            if driver.wait() != -signal.SIGKILL:
+                return
+        else:
+            program = PROGRAMS[victim]
+            pids = [pid for pid, command in self.processes().items() if program in command.split(b"\0")[0]]
+            if not pids:
+                return
+            try:
+                os.kill(dice.choice(sorted(pids)), signal.SIGKILL)
+            except ProcessLookupError:
+                return
+        self.killed[name or victim] += 1
+        if victim != WORKER:
+            self._look()
 
     def processes(self) -> dict[int, bytes]:
-        """Everything alive that a driver of this campaign has started, by its environment: pid to command line."""
+        """Everything alive that drivers of this campaign have started: pid to command line.
+
+        Known by the environment it inherited, or, as Ray's helpers write their titles over theirs, by its logs.
+        """
         mark = f"CHAOS_LOG={self.folder / 'starts.log'}".encode()
+        logs = re.compile(rf"/session_[^/]*_({'|'.join(map(str, self.drivers)) or 'none'})/logs/")
         found = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
-                    if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    if mark in (entry / "environ").read_bytes().split(b"\0") or any(
+                        logs.search(str(file.readlink())) for file in (entry / "fd").iterdir()
+                    ):
                         found[int(entry.name)] = (entry / "cmdline").read_bytes()
                 except OSError:  # ended meanwhile, or somebody else's
                     continue
@@ -161,12 +236,14 @@ class Campaign:
     # What was lost -------------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        """Whatever was finished at the last look must be finished, and the same, at this one."""
-        trials = {trial.number: trial for trial in self.trials()}
+        """Whatever was finished at the last look must be finished, and the same in every field, at this one."""
+        try:
+            trials = {trial.number: trial for trial in self.trials()}
+        except InputError:  # there is no study yet: the driver died before it had made one
+            trials = {}
         for number, before in self.finished.items():
-            now = trials.get(number)
-            if now is None or (now.state, now.value, now.params) != (before.state, before.value, before.params):
-                self.lost.append(f"trial {number}: was {before}, is {now}")
+            if trials.get(number) != before:
+                self.lost.append(f"trial {number}: was {before}, is {trials.get(number)}")
         self.finished = {number: trial for number, trial in trials.items() if trial.state != RUNNING}
 
     def trials(self) -> list[Trial]:

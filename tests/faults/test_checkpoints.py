@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -98,15 +99,19 @@ def test_a_lost_trial_goes_on_from_its_checkpoint_with_the_identical_result(tmp_
 def test_worker_output_is_shown_on_demand_under_the_name_of_its_trial(tmp_path: Path) -> None:
     prepare(tmp_path / "loud", "pass")
     objective = tmp_path / "loud" / "long_objective.py"
-    objective.write_text(
-        objective.read_text().replace("    yield from", "    print('hello', flush=True)\n    yield from")
-    )
+    hello = "    print('hello', os.environ.get('RAY_AUTH_MODE'), flush=True)\n    yield from"
+    objective.write_text(objective.read_text().replace("    yield from", hello))
     command = [sys.executable, "-m", "hpo", "run", "long.toml", "--workers", "1", "--tracking", "none"]
-    environment = os.environ | {"RAY_ADDRESS": "local"}
+    environment = os.environ | {"RAY_ADDRESS": "local", "HOME": str(tmp_path)}
     quiet = subprocess.run(command, cwd=tmp_path / "loud", env=environment, capture_output=True, text=True, check=True)
     assert "hello" not in quiet.stdout + quiet.stderr
+    token = tmp_path / ".ray" / "auth_token"
+    assert token.stat().st_mode & 0o777 == 0o600
+    token.chmod(0o644)  # as Ray's own command leaves it
 
-    more = [*command, "--verbose", "--set", "budget.trials=3"]
+    more = [*command, "--verbose", "--json", "--set", "budget.trials=3"]
     loud = subprocess.run(more, cwd=tmp_path / "loud", env=environment, capture_output=True, text=True, check=True)
-    said = [line for line in loud.stdout.splitlines() if "hello" in line]
-    assert any("(trial 1 " in line for line in said)
+    assert json.loads(loud.stdout)["trials"]["complete"] == 3  # standard output belongs to results
+    said = [line for line in loud.stderr.splitlines() if "hello" in line]
+    assert sorted(said) == ["(trial 1) hello token", "(trial 2) hello token"]
+    assert token.stat().st_mode & 0o777 == 0o600

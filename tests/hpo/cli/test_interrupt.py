@@ -77,6 +77,19 @@ def test_an_interrupted_study_goes_on_where_it_was(hpo: CommandLine) -> None:
     assert [trial for trial in head["best"] if trial["number"] == 0] == first
 
 
+def test_one_signal_stops_the_running_trial_at_its_next_report_when_told_so(hpo: CommandLine) -> None:
+    words = ("--set", "objective=small_objectives:ticking")
+    with searching(hpo, *words, "--on-interrupt", "stop") as process:
+        process.send_signal(signal.SIGINT)
+        code, _, err = finish(process)
+    assert (code, GOES_ON in err) == (130, True)
+    (head,) = hpo("list", "--json").json
+    assert head["trials"] == {"complete": 0, "pruned": 0, "failed": 0, "running": 1}
+    (hpo.folder / "go").touch()
+    head = hpo(*WAITING, *words, "--json").json
+    assert head["trials"] == {"complete": 5, "pruned": 0, "failed": 0, "running": 0}
+
+
 def test_two_signals_stop_at_once_and_the_cut_trial_is_run_again(hpo: CommandLine) -> None:
     with searching(hpo) as process:
         process.send_signal(signal.SIGINT)

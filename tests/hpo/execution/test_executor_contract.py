@@ -40,6 +40,12 @@ def pool(ray_here: None) -> Iterator[Executor]:
     pool.close()
 
 
+@pytest.fixture
+def whole_ray(pool: Executor) -> None:
+    """All of Ray's room: the other tests' pool gives its own back, until one of them polls it again."""
+    pool.close()
+
+
 @pytest.fixture(params=["inline", "ray"])
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     if request.param == "ray":
@@ -524,7 +530,7 @@ def test_a_resource_that_no_node_has_is_said_at_once(ray_here: None) -> None:
         assert str(caught.value) == (f"workers: no node has what one worker asks for: {asked}; the nodes have: 2 CPUs")
 
 
-def test_a_pool_that_waits_for_room_says_so_once(ray_here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pool_that_waits_for_room_says_so_once(whole_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
     from hpo.execution import ray as execution
     from hpo.execution.ray import RayExecutor
 
@@ -545,7 +551,7 @@ def test_a_pool_that_waits_for_room_says_so_once(ray_here: None, monkeypatch: py
         second.close()
 
 
-def test_searches_that_fill_one_cluster_divide_it(ray_here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_searches_that_fill_one_cluster_divide_it(whole_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
     from hpo.execution import ray as execution
     from hpo.execution.ray import RayExecutor
 
