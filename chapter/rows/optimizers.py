@@ -106,10 +106,10 @@ def _rates(results: Results) -> Finding:
     inside = ends[0.5] < 1e-2 < 3 < ends[1.0] < ends[1.01] and slow > 2 > middle > fast
     text = (
         f"f after 60 steps: {numbers([ends[r] for r in (0.95, 1.0, 1.01)])} at lr .95, 1, 1.01; MNIST loss "
-        f"{slow:.2f}, {middle:.2f}, {fast:.3f} at 1e-4, .01, .1; from lr 1, constant {constant:.3f}, cosine "
+        f"{slow:.2f}, {middle:.2f}, {fast:.3f} at 1e-4, .01, .1; from lr .5, constant {constant:.3f}, cosine "
         f"{np.mean(decay['cosine']):.4f}"
     )
-    return Finding(text, inside, holds=inside and float(np.mean(decay["cosine"])) < constant)
+    return Finding(text, inside)
 
 
 def _adagrad_steps(_: Results) -> Finding:
@@ -237,6 +237,7 @@ ROWS = (
         "f shrinks below lr 1, |y| stays at 1, f grows at 1.01; MNIST: the order of the rates",
         _rates,
         ["too-large-a-rate", "rates", "learning-rate-decay"],
+        "decay is named, not shown: in 2000 updates it ends higher than the constant rate, whose loss still falls",
     ),
     Row("U9", "6.1.5", "AdaGrad's steps shrink to nothing (eqs 6.5, 6.6)", "lr/√k for g = 1, to 1e-6", _adagrad_steps),
     Row(
