@@ -138,7 +138,7 @@ ROWS = (
         "B6",
         "6.3.1",
         "Larger rates, less dependence on initial values, less over-fitting",
-        "lr 1.0, mean of the seeds: plain < .2 or NaN, batch norm > .95; over-fitting: test accuracy .70-.71 with, .76-.77 without",
+        "lr 1.0, mean of the seeds: plain < .2 or NaN, batch norm > .95; test accuracy .70-.71 with, .76-.77 without",
         _benefits,
         ["batch-norm-and-rates"],
         "the first two benefits; the third does not show here "
