@@ -195,7 +195,7 @@ RESERVED = (
     *("report", "best_trials", "best_so_far", "slices", "pairs", "importances", "parallel", "learning_curves"),
     "timeline",
 )
-_LEGENDS = ("best", "center", "upper left", "upper right", "lower left", "lower right", "none")
+_LEGENDS = ("best", "center", "upper left", "upper right", "lower left", "lower right", "right", "none")
 
 
 def _check_among(place: Place, values: Sequence[str], known: Sequence[str]) -> None:

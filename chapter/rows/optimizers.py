@@ -101,15 +101,16 @@ def _rates(results: Results) -> Finding:
     ends = {rate: results.only("too-large-a-rate", lr=rate).value or np.inf for rate in (0.5, 0.95, 1.0, 1.01)}
     mnist = {rate: results.last("rates", "loss", optimizer="sgd", lr=rate) for rate in (1e-4, 1e-2, 0.1)}
     slow, middle, fast = (float(np.mean(mnist[rate])) for rate in (1e-4, 1e-2, 0.1))
-    decay = {name: results.last("learning-rate-decay", "loss", schedule=name) for name in ("constant", "cosine")}
-    constant = float(np.mean(decay["constant"])) if len(decay["constant"]) else np.inf
+    constant, cosine, step = (
+        results.last("learning-rate-decay", "loss", schedule=name) for name in ("constant", "cosine", "step")
+    )
     inside = ends[0.5] < 1e-2 < 3 < ends[1.0] < ends[1.01] and slow > 2 > middle > fast
     text = (
         f"f after 60 steps: {numbers([ends[r] for r in (0.95, 1.0, 1.01)])} at lr .95, 1, 1.01; MNIST loss "
-        f"{slow:.2f}, {middle:.2f}, {fast:.3f} at 1e-4, .01, .1; from lr .5, constant {constant:.3f}, cosine "
-        f"{np.mean(decay['cosine']):.4f}"
+        f"{slow:.2f}, {middle:.2f}, {fast:.3f} at 1e-4, .01, .1; from lr .5: "
+        f"constant {spread(constant)}, cosine {spread(cosine)}, step {spread(step)}"
     )
-    return Finding(text, inside)
+    return Finding(text, inside, holds=inside and bool((cosine < constant).all()))
 
 
 def _adagrad_steps(_: Results) -> Finding:
@@ -237,7 +238,7 @@ ROWS = (
         "f shrinks below lr 1, |y| stays at 1, f grows at 1.01; MNIST: the order of the rates",
         _rates,
         ["too-large-a-rate", "rates", "learning-rate-decay"],
-        "decay is named, not shown: in 2000 updates it ends higher than the constant rate, whose loss still falls",
+        "decay is named, not shown; here a cosine helps in every seed, and schedules that cut the rate early do not",
     ),
     Row("U9", "6.1.5", "AdaGrad's steps shrink to nothing (eqs 6.5, 6.6)", "lr/√k for g = 1, to 1e-6", _adagrad_steps),
     Row(

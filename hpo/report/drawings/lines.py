@@ -22,11 +22,14 @@ from hpo.trial import FAILED, Trial
 # Okabe and Ito's colours, those that stand out on white first.
 COLOURS = (BLUE, VERMILION, "#009e73", AMBER, "#cc79a7", INK)
 
+LOST = "a repeat failed"
+
 
 def curves(study: Study, trials: Sequence[Trial], drawing: Drawing) -> Figure:
     """Metrics over the steps, one line per metric and value of ``series``: the mean of the repeats, and their range."""
     options = drawing.options
-    figure, cells = panels(study, trials, options, (2.3, 1.9), room=0.7)
+    few = len(split(study, trials, options["panels"])) <= 3
+    figure, cells = panels(study, trials, options, (3.3, 2.6) if few else (2.3, 1.9), room=0.7)
     seen: dict[str, Line2D] = {}
     for axes, group in cells:
         silent = []
@@ -78,9 +81,7 @@ def _draw_sweep(
     lost = [x for x, ends, count in points if len(ends) < count]
     if lost:
         where = axes.get_xaxis_transform()
-        (seen["a repeat failed"],) = axes.plot(
-            lost, [0.03] * len(lost), "x", color=look["color"], transform=where, label="a repeat failed"
-        )
+        (seen[LOST],) = axes.plot(lost, [0.03] * len(lost), "x", color=look["color"], transform=where, label=LOST)
 
 
 def _lines(
@@ -168,12 +169,14 @@ def _finish(
         )
         if "first_x" in options and not options["x_log"]:  # steps are whole
             axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True))
-    handles: list[Any] = list(seen.values())
+    handles: list[Any] = sorted(seen.values(), key=lambda line: line.get_label() == LOST)
     if repeats > 1:
         handles.append(Patch(color=MUTED, alpha=0.3, linewidth=0, label=f"range of {repeats} seeds"))
     if options["legend"] == "none" or not handles:
         return
-    if len(cells) == 1:
+    if options["legend"] == "right":
+        figure.legend(handles=handles, loc="outside right upper", borderpad=0)
+    elif len(cells) == 1:
         cells[0].legend(handles=handles, loc=options["legend"])
     else:
         figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), borderpad=0)

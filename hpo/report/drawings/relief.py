@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from hpo.drawing import Drawing
 from hpo.report.drawings.groups import Floats
@@ -29,6 +30,8 @@ def surface(study: Study, trials: Sequence[Trial], drawing: Drawing) -> Figure:
     )
     left.set(xlabel=options["x"], ylabel=options["y"], zlim=(0.0, high))
     left.set_zlabel(plain(options["z"]))
+    for axis in (left.xaxis, left.yaxis):
+        axis.set_major_locator(MaxNLocator(4))
     right = figure.add_subplot(1, 2, 2)
     right.contour(x, y, z, levels=np.linspace(0.0, high, 15)[1:], cmap="viridis", linewidths=1.0)
     right.set(xlabel=options["x"], ylabel=options["y"], aspect="equal")
