@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MODEL_ARGUMENTS = ("params", "seed", "folder")
 
 # Seconds that the mirror may take when the search is over.
-DRAIN = 30.0
+DRAIN = 60.0
 # The same when a person has said twice that it should stop.
 QUICK_DRAIN = 5.0
 # Seconds after which a person is told what it is that takes so long.

@@ -80,19 +80,17 @@ def _free_port() -> int:
 
 
 class Relay(http.server.BaseHTTPRequestHandler):
-    """Passes requests on to ``target``, after ``delay`` seconds; answers them itself where ``status`` is not 0."""
+    """Passes requests on to ``target`` once ``answers`` is set; answers them itself where ``status`` is not 0."""
 
     protocol_version = "HTTP/1.1"
     target = ""
-    delay = 0.0
     status = 0
-    calls = 0
+    answers: threading.Event
 
     def _pass_on(self) -> None:
         kind = type(self)
-        kind.calls += 1
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        time.sleep(kind.delay)
+        kind.answers.wait()
         headers = {key: value for key, value in self.headers.items() if key.lower() not in ("host", "connection")}
         request = urllib.request.Request(kind.target + self.path, body or None, headers, method=self.command)
         if kind.status:
@@ -127,7 +125,7 @@ class _Proxy(socketserver.ThreadingMixIn, http.server.HTTPServer):
 @contextmanager
 def relay(target: str) -> Iterator[tuple[str, type[Relay]]]:
     """A proxy in front of a server: its address, and what decides how it behaves."""
-    handler = type("Handler", (Relay,), {"target": target})
+    handler = type("Handler", (Relay,), {"target": target, "answers": threading.Event()})
     proxy = _Proxy(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=proxy.serve_forever)
     thread.start()

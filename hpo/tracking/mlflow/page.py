@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException, RestException
 
 from hpo.objective import Data
 from hpo.study import Study
+from hpo.tracking.mlflow.bulk import database
 from hpo.tracking.mlflow.client import connect, search
 from hpo.tracking.mlflow.describe import description
 from hpo.trial import Trial
@@ -133,8 +134,8 @@ class Page:
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
         if not client.search_registered_models(f"name = '{name}'"):
             client.create_registered_model(name)
-        version = client.create_model_version(
-            name, f"models:/{logged.model_id}", run_id, tags, model_id=logged.model_id
-        )
+        # A database that this process has opened would look `models:/` up in MLflow's default store, not in itself.
+        source = logged.artifact_location if database(client) else f"models:/{logged.model_id}"
+        version = client.create_model_version(name, source, run_id, tags, model_id=logged.model_id)
         client.set_registered_model_alias(name, CHAMPION, version.version)
         return int(version.version)
