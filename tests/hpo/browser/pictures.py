@@ -1,6 +1,7 @@
-"""Makes the screenshots of docs/images anew, from a study run for real: ``python tests/hpo/browser/pictures.py``.
+"""Makes the screenshots of docs/images anew, from studies run for real: ``python tests/hpo/browser/pictures.py``.
 
-Needs Chromium and a free port; takes about a minute.
+Needs Chromium, the real MNIST (HPO_DATA_DIR) and a minute or two. ``pictures.py ui`` and ``pictures.py report`` make
+a part.
 """
 
 from __future__ import annotations
@@ -13,55 +14,73 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[3]
 IMAGES = ROOT / "docs" / "images"
-STUDY = ROOT / "studies" / "digits.toml"
 PATIENCE = 120_000
 
 
 def main() -> None:
     from playwright.sync_api import sync_playwright
 
-    with tempfile.TemporaryDirectory() as folder:
-        hpo("run", str(STUDY), "--quiet", "--set", "pruner.name=median", "--set", "sampler.name=tpe", folder=folder)
-        hpo("report", "digits", folder=folder)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        command = [sys.executable, "-m", "hpo", "ui", "digits", "--port", str(port), "--no-browser"]
-        log = Path(folder, "log")
-        with log.open("w") as out:
-            server = subprocess.Popen(command, cwd=folder, stdout=out, stderr=out)
-        try:
-            while "Ctrl-C ends it" not in log.read_text():
-                assert server.poll() is None, log.read_text()
-                time.sleep(0.2)
-            links = {line.split(": ")[0]: line.split()[-1] for line in log.read_text().splitlines() if "/#/" in line}
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(
-                    executable_path=shutil.which("chromium"), chromium_sandbox=os.geteuid() != 0
-                )
+    parts = sys.argv[1:] or ["ui", "report"]
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), chromium_sandbox=os.geteuid() != 0
+        )
+        if "ui" in parts:
+            changes = ("--set", "pruner.name=median", "--set", "sampler.name=tpe")
+            hpo("run", "studies/digits.toml", "--quiet", "--workers", "0", *changes, folder=folder)
+            with served(folder) as links:
                 ui(browser, links)
-                page = browser.new_page(viewport={"width": 1180, "height": 1040})
-                page.goto(Path(folder, "reports", "digits", "report.html").as_uri())
-                page.screenshot(path=IMAGES / "report.png")
-                browser.close()
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait(60)
+        if "report" in parts:
+            hpo("run", "studies/fig_6_24.toml", "--quiet", "--tracking", "none", folder=folder)
+            hpo("report", "fig-6-24", folder=folder)
+            report(browser, Path(folder, "reports", "fig-6-24", "report.html"))
+        browser.close()
+
+
+@contextmanager
+def served(folder: str) -> Iterator[dict[str, str]]:
+    """The links of ``hpo ui digits``, by their titles."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "hpo", "ui", "digits", "--port", str(port), "--no-browser"]
+    log = Path(folder, "log")
+    with log.open("w") as out:
+        server = subprocess.Popen(command, cwd=folder, stdout=out, stderr=out)
+    try:
+        while "Ctrl-C ends it" not in log.read_text():
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.2)
+        yield {line.split(": ")[0]: line.split()[-1] for line in log.read_text().splitlines() if "/#/" in line}
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(60)
+
+
+def report(browser: Any, file: Path) -> None:
+    """The top of a report's page."""
+    page = browser.new_page(viewport={"width": 1180, "height": 1040})
+    page.goto(file.as_uri())
+    page.screenshot(path=IMAGES / "report.png")
+    page.close()
 
 
 def ui(browser: Any, links: dict[str, str]) -> None:
     """The table of trials, their charts, and a trial's curves."""
     page = browser.new_page(viewport={"width": 1500, "height": 760})
     page.set_default_timeout(PATIENCE)
+    page.add_init_script(  # as a person's browser remembers it: model training, and the assistant's panel closed
+        """localStorage.setItem("mlflow.assistant.panelOpen_v1", "false");
+        localStorage.setItem("mlflow.workflowType_v1", '"machine_learning"');"""
+    )
     page.goto(links["digits"])
     page.wait_for_selector(".ag-row .ag-cell")
-    close = page.get_by_role("complementary").get_by_role("button", name="Close")
-    if close.count():  # the assistant's panel
-        close.first.click()
     page.wait_for_timeout(2000)
     page.screenshot(path=IMAGES / "mlflow_trials.png")
     page.locator(".ag-row a", has_text="trial").first.click()
@@ -71,13 +90,14 @@ def ui(browser: Any, links: dict[str, str]) -> None:
     page.screenshot(path=IMAGES / "mlflow_trial.png")
     page.goto("about:blank")
     page.goto(links["charts"])
-    page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length >= 3")
+    page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length >= 2")
     page.wait_for_timeout(3000)
     page.screenshot(path=IMAGES / "mlflow_charts.png")
     page.close()
 
 
 def hpo(*words: str, folder: str) -> None:
+    words = tuple(str(ROOT / word) if word.startswith("studies/") else word for word in words)
     subprocess.run([sys.executable, "-m", "hpo", *words], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 

@@ -182,3 +182,16 @@ def test_a_trial_s_page_shows_both_curves(seen: Seen, page: Any) -> None:
     shown = [line["y"] for chart in curves(page, 2) for line in chart["lines"]]
     for metric in ("val_accuracy", "train_accuracy"):
         assert [report.metrics[metric] for report in best.reports] in shown
+
+
+def test_the_study_s_page_shows_its_description_and_the_report_s_figures(seen: Seen, page: Any) -> None:
+    page.goto(views.link(seen.server, seen.place, views.STUDY))
+    page.locator(".ag-row").get_by_role("link", name="seen", exact=True).click()
+    page.get_by_role("tab", name="Artifacts").wait_for()
+    described = page.locator("table", has_text="optimizer").filter(has_text="val_accuracy")
+    described.first.wait_for()
+    assert f"{seen.ranked[0].value:.6g}" in described.first.inner_text()
+    page.get_by_role("tab", name="Artifacts").click()
+    page.get_by_text("report", exact=True).first.click()
+    page.get_by_text("best_trials.png").click()
+    page.wait_for_function("[...document.images].some(image => image.naturalWidth > 600)")
