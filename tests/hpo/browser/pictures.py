@@ -79,6 +79,10 @@ def ui(browser: Any, links: dict[str, str]) -> None:
         """localStorage.setItem("mlflow.assistant.panelOpen_v1", "false");
         localStorage.setItem("mlflow.workflowType_v1", '"machine_learning"');"""
     )
+    for _ in range(2):  # on its first visit a browser is shown what is new
+        page.goto(links["digits"])
+        page.wait_for_selector(".ag-row .ag-cell")
+        page.goto("about:blank")
     page.goto(links["digits"])
     page.wait_for_selector(".ag-row .ag-cell")
     page.wait_for_timeout(2000)
