@@ -127,7 +127,6 @@ KINDS: dict[str, dict[str, Field]] = {
         "panels": Field(label, None),
         "counts": Field(label, "count"),
         "notes": Field(_labels, None),
-        "columns": Field(integer(1), 5),
     },
     "surface": _OF_ALL | {"x": Field(label), "y": Field(label), "z": Field(label), "z_high": Field(number(), None)},
     "field": _OF_ALL | {"x": Field(label), "y": Field(label), "slope": Field(_list(label, "metrics", length=2))},

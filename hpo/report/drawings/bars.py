@@ -51,6 +51,8 @@ def _histogram(axes: Axes, trials: Sequence[Trial], index: int, options: Mapping
         middle = (edges[:-1] + edges[1:]) / 2
         axes.vlines(middle, counts.min(axis=0), counts.max(axis=0), color=INK, alpha=0.55, linewidth=0.7)
     axes.set_xlim(low, high)
+    if options["y_range"]:
+        axes.set_ylim(*options["y_range"])
     axes.grid(axis="x", visible=False)
     notes = [
         f"{named(metric, options['names'])} {np.mean([metrics[metric] for metrics in reports]):.2g}"
