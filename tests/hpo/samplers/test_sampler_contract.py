@@ -32,6 +32,7 @@ EVERY: dict[str, dict[str, Any]] = {
     "narrowing": {"round": 4, "keep": 0.5, "alpha": 0.5},
     "narrowing, widening": {"name": "narrowing", "round": 4, "keep": 0.5, "alpha": 0.5, "widen": True},
     "grid": {"points": 3},
+    "grid, repeated": {"name": "grid", "points": 2, "repeats": 2},
     "listed": {"repeats": 3},
     "tpe": {"n_startup_trials": 3},
     "tpe, in groups": {"name": "tpe", "n_startup_trials": 3, "group": True},
