@@ -237,6 +237,7 @@ def described(cluster: RayCluster) -> str:
         return str(answer.read().decode())
 
 
+@pytest.mark.slow  # tests/cluster submits it in the default run
 def test_the_chapters_study_is_submitted_as_the_readme_says(laptop: Laptop) -> None:
     small = ["fixed.dataset=digits", "fixed.epochs=2", "fixed.hidden=[20]", "budget.trials=3", "name=fig-small"]
     laptop.folder = ROOT
@@ -385,11 +386,18 @@ def test_two_studies_at_once_do_not_disturb_each_other(laptop: Laptop, mlflow_se
         assert mirrored(mlflow_server, name) == [(trial.number, trial.value) for trial in trials]
 
 
-def test_nodes_may_join_and_leave(laptop: Laptop, cluster: RayCluster) -> None:
-    words = [*laptop.patient(), "--set", "workers.resources={ bigmem = 1 }", "--set", "workers.cpus=0.5"]
-    refused = laptop.submit("nodes", *words, code=2).err
-    assert "hpo: workers: no node has what one worker asks for: 0.5 CPUs, 1 bigmem; the nodes have: 2 CPUs\n" in refused
+BIG = ["--set", "workers.resources={ bigmem = 1 }", "--set", "workers.cpus=0.5"]
 
+
+def test_a_resource_that_no_node_has_is_said_to_who_submits(laptop: Laptop) -> None:
+    refused = laptop.submit("big", *BIG, code=2).err
+    lacking = "hpo: workers: no node has what one worker asks for: 0.5 CPUs, 1 bigmem; the nodes have: 2 CPUs\n"
+    assert lacking in refused
+
+
+@pytest.mark.slow  # tests/faults/test_nodes.py does it without custom resources in the default run
+def test_nodes_that_have_a_custom_resource_may_join_and_leave(laptop: Laptop, cluster: RayCluster) -> None:
+    words = [*laptop.patient(), *BIG]
     first = cluster.add(1, {"bigmem": 1})
     laptop.submit("nodes", *words)
     wait_for(lambda: len(laptop.starts) == 1)
