@@ -174,6 +174,8 @@ class Machine:
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)  # --kill-child: the first process goes too, and all below it
             self._process.wait(30)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
         deadline = time.monotonic() + 30
         while True:  # a process that is ending may hold its files for a moment
             shutil.rmtree(self.folder, ignore_errors=True)

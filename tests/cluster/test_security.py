@@ -52,7 +52,14 @@ def test_no_port_answers_from_outside_and_only_the_two_published_ones_on_the_mac
 
 
 def test_rays_dashboard_and_jobs_ask_for_the_token(cluster: Compose) -> None:
-    for path in ("api/version", "api/jobs/", "nodes?view=summary", "api/v0/tasks", "api/cluster_status", "metrics"):
+    for path in (
+        "api/version",
+        "api/jobs/",
+        "nodes?view=summary",
+        "api/v0/tasks",
+        "api/cluster_status",
+        "logical/actors",
+    ):
         url = f"http://{RAY}/{path}"
         assert cluster.fetch(url, token=cluster.secrets["HPO_RAY_TOKEN"]).status == 200, path
         assert cluster.fetch(url).status == 401, path
@@ -70,8 +77,10 @@ def test_mlflows_ui_and_api_ask_for_the_password(cluster: Compose) -> None:
 
 
 def test_the_drivers_account_in_mlflow_is_no_admin(cluster: Compose) -> None:
-    url = f"http://{MLFLOW}/api/2.0/mlflow/users/list"
-    assert cluster.fetch(url, user=f"hpo:{cluster.secrets['HPO_MLFLOW_PASSWORD']}").status == 403
+    user = f"hpo:{cluster.secrets['HPO_MLFLOW_PASSWORD']}"
+    url = f"http://{MLFLOW}/api/2.0/mlflow/users/get?username="
+    assert cluster.fetch(url + "hpo", user=user).status == 200
+    assert cluster.fetch(url + "admin", user=user).status == 403
 
 
 LOGINS = """
