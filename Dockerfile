@@ -25,6 +25,9 @@ RUN mkdir hpo trainer \
 
 
 FROM dependencies AS package
+# A folder without what was built above: setuptools keeps a built file that is newer than its source.
+WORKDIR /source
+COPY pyproject.toml README.md LICENSE ./
 COPY hpo hpo
 COPY trainer trainer
 RUN pip wheel --no-deps --wheel-dir /wheels .

@@ -13,7 +13,7 @@ from compose import MLFLOW, ROOT, Compose
 from hpo.advisor import Advisor
 from hpo.study import load
 
-pytestmark = [pytest.mark.slow, pytest.mark.mnist, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.mnist, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(1800)]
 STUDY = "fig-6-24"
 
 

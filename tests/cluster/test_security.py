@@ -12,7 +12,7 @@ import pytest
 from compose import MLFLOW, RAY, Compose
 from machine import INSIDE, Machine
 
-pytestmark = [pytest.mark.slow, pytest.mark.mnist, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.mnist, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(1800)]
 HERE = Path(__file__).parent
 WRONG = "this-is-not-the-secret-that-opens"
 SPY = """

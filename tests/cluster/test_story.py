@@ -7,13 +7,14 @@ import json
 import pytest
 from compose import MLFLOW, Compose
 
-pytestmark = [pytest.mark.slow, pytest.mark.mnist, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.mnist, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(1800)]
 
 
 def test_a_client_runs_a_study_on_the_workers_with_ledger_and_runs_on_the_servers(cluster: Compose) -> None:
     """``docker compose run --rm hpo run STUDY``, and what can be asked afterwards."""
     told = cluster.client("run", "studies/digits.toml", "--set", "name=story", "--set", "budget.trials=4")
     assert "story: 4 complete in postgresql://hpo@postgres:5432/hpo" in told.stdout
+    assert "not in MLflow" not in told.stdout + told.stderr  # neither a trial nor the report
     assert json.loads(cluster.client("show", "story", "--json").stdout)["trials"]["complete"] == 4
 
     user = f"hpo:{cluster.secrets['HPO_MLFLOW_PASSWORD']}"
