@@ -124,11 +124,11 @@ def main() -> None:
                 times[name].append(side(Path(folder)))
     ray.shutdown()
     base = statistics.median(times["hpo, tracking off"])
-    print(f"{'per trial':28}{'median':>12}{'all rounds':>28}{'ratio':>8}")
+    print(f"{'per trial':28}{'median':>12}{'all rounds':>36}{'ratio':>8}")
     for name, values in times.items():
         median = statistics.median(values)
         rounds = " ".join(f"{1000 * value:.1f}" for value in values)
-        print(f"{name:28}{1000 * median:9.1f} ms{rounds:>28}{median / base:8.1f}")
+        print(f"{name:28}{1000 * median:9.1f} ms{rounds:>36}{median / base:8.1f}")
 
 
 if __name__ == "__main__":

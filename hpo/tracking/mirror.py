@@ -45,6 +45,7 @@ class Mirror:
         self._pending: dict[int, Trial] = {}
         self._writing: list[Trial] = []
         self._finished: list[Trial] = []
+        self._running: set[int] = set()
         self._wake = threading.Event()
         self._closing: str | None = None
         self._abandoned = False
@@ -90,7 +91,7 @@ class Mirror:
                     return
                 self._failures = 0
                 pause = INTERVAL if all_written else 0.0
-                if not all_written:
+                if self._pending:
                     self._wake.set()
             except Exception as error:  # whatever the store raises must not end the mirror; it is told, and tried again
                 self._complain(_one_line(error))
@@ -122,13 +123,20 @@ class Mirror:
             time.sleep(0.05)
 
     def _round(self) -> bool:
-        """Writes what is pending, running trials first; returns whether nothing was left for another round."""
+        """Writes what is pending, running trials first; returns whether nothing was left for another round.
+
+        A running trial waits for its second round: most that end within a second are then written once, and whole.
+        """
         if not self._in_step:
             self._get_in_step()
         assert self._store is not None
         end = time.monotonic() + INTERVAL
         with self._lock:
             pending = sorted(self._pending.values(), key=lambda trial: trial.finished)
+        running = {trial.number for trial in pending if not trial.finished}
+        new = running - self._running if self._closing is None else set()
+        self._running = self._running - {trial.number for trial in pending} | running
+        pending = [trial for trial in pending if trial.number not in new]
         size = self._store.batch
         for start in range(0, len(pending), size):
             if self._abandoned or time.monotonic() > end:
@@ -138,7 +146,7 @@ class Mirror:
             self._store.progress(self._finished)
             self._finished = []
         with self._lock:
-            return not self._pending
+            return self._pending.keys() <= new
 
     def _get_in_step(self) -> None:
         """Finds out what the store holds: at the start, and after a call that failed and may have been obeyed."""
