@@ -1,9 +1,10 @@
 """What it costs to show a trial of 50 epochs in MLflow: hpo's mirror, and MLflow's fluent API called per epoch.
 
-All sides log two metrics per epoch, two parameters and the trial's state, into a local database and to a server of one
-worker on this machine. "search" is what a trial costs the search's own thread while the mirror works beside it (52
-updates: start, epochs, end). "finished" is the mirror's time for a trial that it first sees when it is over, "live" for
-one that it sees four times. Fluent calls work in the trial itself. Rounds alternate between the sides, medians count.
+All sides log two metrics per epoch, two parameters and the trial's state, into a local database and to servers of one
+and of four workers on this machine. "search" is what a trial costs the search's own thread while the mirror works
+beside it (52 updates: start, epochs, end). "finished" is the mirror's time for a trial that it first sees when it is
+over, "live" for one that it sees four times. Fluent calls work in the trial itself. Rounds alternate between the sides,
+medians count.
 
     python benchmarks/tracking.py [--trials 100] [--fluent-trials 4] [--rounds 3]
 """
@@ -114,25 +115,22 @@ def fluent_side(uri: str, trials: int) -> float:
 
 
 @contextlib.contextmanager
-def server(folder: Path) -> Iterator[str]:
+def server(folder: Path, workers: int) -> Iterator[str]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/server.db",
-        "--artifacts-destination",
-        f"{folder}/artifacts",
-    ]
+    name = f"server-{workers}"
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--workers", str(workers), "--backend-store-uri", f"sqlite:///{folder}/{name}.db"]
+    command += ["--artifacts-destination", f"{folder}/artifacts"]
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "log").open("w") as log:
+    with (folder / name).open("w") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
         while not _answers(address):
             if process.poll() is not None:
-                raise RuntimeError((folder / "log").read_text())
+                raise RuntimeError((folder / name).read_text())
             time.sleep(0.1)
         yield address
     finally:
@@ -161,9 +159,14 @@ def main() -> None:
         "fluent": lambda uri: fluent_side(uri, options.fluent_trials),
     }
     rows: dict[str, dict[str, list[float]]] = {}
-    with tempfile.TemporaryDirectory() as name, server(Path(name)) as address:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        server(Path(name), workers=1) as one,
+        server(Path(name), workers=4) as four,
+    ):
         os.chdir(name)  # a local database keeps its artifacts in the working folder
-        for place, uri in (("database", f"sqlite:///{name}/mlflow.db"), ("server", address)):
+        places = {"database": f"sqlite:///{name}/mlflow.db", "server of 1": one, "server of 4": four}
+        for place, uri in places.items():
             finished_side(uri, 1)  # makes the database
             rows[place] = {side: [] for side in sides}
             for _ in range(options.rounds):

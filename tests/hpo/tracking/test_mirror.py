@@ -126,6 +126,26 @@ def whole(store: FakeStore, numbers: Iterable[int]) -> bool:
 # A store that is well ----------------------------------------------------------------------------------------------
 
 
+def test_a_trial_that_ends_before_the_second_round_is_written_once(
+    monkeypatch: pytest.MonkeyPatch, warnings: list[str]
+) -> None:
+    monkeypatch.setattr(module, "INTERVAL", 0.3)
+    store = FakeStore()
+    mirror = Mirror(lambda: store, [], warnings.append)
+    short, long = a_trial(0, RUNNING), a_trial(1, RUNNING)
+    mirror.update(short)
+    mirror.update(long)
+    short.ended, short.value, short.state = 3.0, 1.0, COMPLETE
+    mirror.update(short)
+    deadline = time.monotonic() + PATIENCE
+    while run_of(long) not in store.runs and time.monotonic() < deadline:  # though nothing more is heard of it
+        time.sleep(0.01)
+
+    assert store.log.count("write") == 2
+    assert sorted(store.runs) == [run_of(short), run_of(long)]
+    mirror.close("KILLED", PATIENCE)
+
+
 def test_every_trial_is_there_once_when_the_mirror_is_closed(warnings: list[str]) -> None:
     store = FakeStore()
     mirror = Mirror(lambda: store, [], warnings.append)
