@@ -16,6 +16,7 @@ from typing import Any
 
 import ray
 import ray._private.node
+import ray._private.utils
 import ray._private.worker
 
 from hpo.errors import HpoError
@@ -68,7 +69,8 @@ def _persist(init: Callable[[], object], options: dict[str, Any]) -> None:
                 init()
             return
         except Exception as error:  # Ray raises no narrower one where a busy machine is too slow for it
-            ray.shutdown()
+            with keeping_sigterm():
+                ray.shutdown()
             if not tries_left:
                 raise HpoError(f"Ray does not start on this machine: {' '.join(str(error).split())}") from error
 
@@ -94,7 +96,8 @@ def stop() -> None:
     node = ray._private.worker._global_node
     logs = node.get_logs_dir_path() if _options and node is not None else None
     _options.clear()
-    ray.shutdown()
+    with keeping_sigterm():
+        ray.shutdown()
     if logs is not None:
         for pid in reaper.writing_to(logs):  # the agents of a raylet that was killed, which wait for it for a while
             with suppress(ProcessLookupError):
@@ -103,11 +106,17 @@ def stop() -> None:
 
 @contextmanager
 def keeping_sigterm() -> Iterator[None]:
-    """Puts back what SIGTERM does, after Ray has taken it for itself."""
+    """Leaves SIGTERM to whoever has it, while Ray starts or ends and after that.
+
+    A starting Ray would take it, and end the process at once; an ending one resets it, and Python is not told.
+    """
     before = signal.getsignal(signal.SIGTERM)
+    theirs = ray._private.utils.set_sigterm_handler
+    ray._private.utils.set_sigterm_handler = lambda _: None
     try:
         yield
     finally:
+        ray._private.utils.set_sigterm_handler = theirs
         signal.signal(signal.SIGTERM, before)
 
 

@@ -1,8 +1,8 @@
 """Kills parts of a running search at instants from a seeded schedule, and counts what was lost.
 
 A campaign runs one study by the real command line, with a real ledger and a real MLflow database, and kills workers,
-drivers, raylets and (where there is one) the PostgreSQL server, all with SIGKILL. When the driver has died, `hpo run`
-is started again; some drivers die before they are at work, some just when the budget is spent.
+drivers, Ray's own servers and (where there is one) the PostgreSQL server, all with SIGKILL. When the driver has died,
+`hpo run` is started again; some drivers die before they are at work, some just when the budget is spent.
 """
 
 from __future__ import annotations
@@ -54,15 +54,16 @@ STUCK = 180.0
 # Seconds from one kill to the next: up to this.
 PAUSE = 1.0
 # What is killed. A driver at work; one that is on its way to its work; one whose budget is nearly spent.
-WORKER, DRIVER, STARTING, ENDING, RAYLET, DATABASE = KINDS = (
+WORKER, DRIVER, STARTING, ENDING, RAYLET, GCS, DATABASE = KINDS = (
     "worker",
     "driver",
     "driver, starting",
     "driver, ending",
     "raylet",
+    "Ray's global control server",
     "database",
 )
-PROGRAMS = {WORKER: b"ray::_Actor", RAYLET: b"raylet"}
+PROGRAMS = {WORKER: b"ray::_Actor", RAYLET: b"raylet", GCS: b"gcs_server"}
 
 
 @dataclass
@@ -100,8 +101,7 @@ class Campaign:
 
     def run(self) -> None:
         """Kills until the schedule is done, and then lets the study end in peace."""
-        (self.folder / "chaos_objective.py").write_text(OBJECTIVE)
-        (self.folder / "chaos.toml").write_text(STUDY)
+        self.prepare()
         dice = random.Random(self.seed)
         driver: subprocess.Popen[bytes] | None = None
         while self.killed.total() < self.kills:
@@ -113,17 +113,22 @@ class Campaign:
                 self._kill_at_either_end(victim, dice)
             else:
                 if driver is None or driver.poll() is not None:
-                    driver = self._start_driver(budget=len(self.finished) + 200)
+                    driver = self.start_driver(budget=len(self.finished) + 200)
                     self._wait_for_starts(driver)
                 time.sleep(dice.uniform(0, PAUSE))
                 self._kill(victim, driver, dice)
         if driver is not None:
             self._end(driver)
-        self._finish()
+        self.finish()
+
+    def prepare(self) -> None:
+        """Writes the study."""
+        (self.folder / "chaos_objective.py").write_text(OBJECTIVE)
+        (self.folder / "chaos.toml").write_text(STUDY)
 
     # Drivers -------------------------------------------------------------------------------------------------------
 
-    def _start_driver(self, budget: int) -> subprocess.Popen[bytes]:
+    def start_driver(self, budget: int) -> subprocess.Popen[bytes]:
         self.budget = budget
         command = [sys.executable, "-m", "hpo", "run", "chaos.toml", "--set", f"budget.trials={budget}", "-q"]
         with (self.folder / "drivers.log").open("ab") as log:
@@ -149,7 +154,7 @@ class Campaign:
 
     def _kill_at_either_end(self, victim: str, dice: random.Random) -> None:
         """A driver that dies on its way to its work, or when there is hardly any left."""
-        driver = self._start_driver(budget=len(self.finished) + 4)
+        driver = self.start_driver(budget=len(self.finished) + 4)
         if victim == ENDING:
             self._wait_for_starts(driver, 4)
         time.sleep(dice.uniform(0, PAUSE * (5 if victim == STARTING else 1.5)))
@@ -167,10 +172,10 @@ class Campaign:
             self.gave_up.append(driver.returncode)
         self._look()
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         """The last run, which nobody disturbs, with some more trials."""
         budget = len(self.trials()) + 20
-        if code := self._start_driver(budget).wait(3 * STUCK):
+        if code := self.start_driver(budget).wait(3 * STUCK):
             raise AssertionError(f"the last run ended with exit code {code}:\n{self._log()}")
         self._look()
 

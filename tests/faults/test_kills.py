@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from campaign import DATABASE, DRIVER, ENDING, RAYLET, STARTING, WORKER, Campaign
+from campaign import DATABASE, DRIVER, ENDING, GCS, PROGRAMS, RAYLET, STARTING, STUCK, WORKER, Campaign
 
 from hpo.advisor import Advisor
 from hpo.study import load
@@ -38,14 +38,14 @@ def total() -> Iterator[Counter[str]]:
 
 
 @pytest.mark.parametrize("seed", CAMPAIGNS)
-def test_a_search_on_a_journal_survives_kills_of_workers_drivers_and_raylets(
+def test_a_search_on_a_journal_survives_kills_of_workers_drivers_and_rays_own_servers(
     tmp_path: Path, seed: int, total: Counter[str]
 ) -> None:
     campaign = Campaign(
         tmp_path,
         storage=str(tmp_path / "hpo.journal"),
         kills=KILLS * 3 // 5,
-        weights={WORKER: 12, DRIVER: 3, STARTING: 1, ENDING: 1, RAYLET: 1},
+        weights={WORKER: 12, DRIVER: 3, STARTING: 1, ENDING: 1, RAYLET: 1, GCS: 1},
         seed=seed,
     )
     _survives(campaign, total)
@@ -60,7 +60,7 @@ def test_a_search_on_postgresql_survives_kills_of_workers_drivers_and_the_databa
             tmp_path,
             storage=storage,
             kills=KILLS - KILLS * 3 // 5,
-            weights={WORKER: 9, DRIVER: 2, STARTING: 1, ENDING: 1, RAYLET: 1, DATABASE: 7},
+            weights={WORKER: 9, DRIVER: 2, STARTING: 1, ENDING: 1, RAYLET: 1, GCS: 1, DATABASE: 7},
             seed=seed,
             restart_database=kill_and_restart,
         )
@@ -165,6 +165,25 @@ def _left_behind(campaign: Campaign) -> list[bytes]:
     while (left := campaign.processes()) and time.monotonic() < deadline:
         time.sleep(0.2)
     return list(left.values())
+
+
+def test_a_driver_that_is_told_to_end_while_ray_starts_ends_as_at_any_other_time(tmp_path: Path) -> None:
+    campaign = Campaign(tmp_path, storage=str(tmp_path / "hpo.journal"), kills=0, weights={}, seed=0)
+    campaign.prepare()
+    driver = campaign.start_driver(budget=4)
+    deadline = time.monotonic() + STUCK
+    while not any(PROGRAMS[GCS] in command for command in campaign.processes().values()):
+        assert driver.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert campaign.starts == 0
+
+    driver.send_signal(signal.SIGTERM)
+
+    assert driver.wait(STUCK) == 130
+    assert not _left_behind(campaign)
+    campaign.finish()
+    assert [trial.state for trial in campaign.trials()] == [COMPLETE] * campaign.budget
 
 
 def test_the_reaper_leaves_strangers_alone(tmp_path: Path) -> None:
