@@ -40,13 +40,13 @@ RUN /opt/hpo/bin/pip install --no-index --no-deps --force-reinstall /wheels/*.wh
 COPY deploy/compose/entrypoint deploy/compose/ray-node deploy/compose/mlflow-server deploy/compose/hpo-client deploy/compose/preflight deploy/compose/check-url /usr/local/bin/
 COPY deploy/compose/mlflow-auth.ini /etc/hpo/mlflow-auth.ini
 # Folders that volumes are mounted on take their owner from here.
-RUN install --directory --owner=hpo --group=hpo /work /data /var/lib/mlflow
-COPY studies /work/studies
+RUN install --directory --owner=hpo --group=hpo /srv/hpo /data /var/lib/mlflow
+COPY studies /srv/hpo/studies
 ENV PATH=/opt/hpo/bin:$PATH \
     HPO_DATA_DIR=/data \
     MLFLOW_DISABLE_TELEMETRY=true \
     RAY_USAGE_STATS_ENABLED=0
-WORKDIR /work
+WORKDIR /srv/hpo
 USER hpo
 ENTRYPOINT ["entrypoint"]
 CMD ["hpo", "--help"]
