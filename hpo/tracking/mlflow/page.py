@@ -92,6 +92,8 @@ class Page:
 
     def is_champion(self, trial: Trial) -> bool:
         """Whether the registry's champion is the model of this trial, and its run is still there."""
+        if not self._is_registered():  # who asks a server with passwords for what is not there is denied it
+            return False
         try:
             version = self._client.get_model_version_by_alias(self._study.name, CHAMPION)
         except (MlflowException, RestException) as error:
@@ -103,6 +105,9 @@ class Page:
             and version.tags.get("hpo.trial") == str(trial.number)
             and version.run_id == self._child(trial)
         )
+
+    def _is_registered(self) -> bool:
+        return bool(self._client.search_registered_models(f"name = '{self._study.name}'"))
 
     def _child(self, trial: Trial) -> str:
         """The id of a trial's run."""
@@ -132,7 +137,7 @@ class Page:
             client.log_model_artifacts(logged.model_id, str(Path(folder, "model")))
         client.finalize_logged_model(logged.model_id, "READY")
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        if not client.search_registered_models(f"name = '{name}'"):
+        if not self._is_registered():
             client.create_registered_model(name)
         # A database that this process has opened would look `models:/` up in MLflow's default store, not in itself.
         source = logged.artifact_location if database(client) else f"models:/{logged.model_id}"
