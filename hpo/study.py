@@ -73,6 +73,11 @@ class Resources:
     memory: float
     resources: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def threads(self) -> int:
+        """Threads that Ray lets a worker's numeric libraries use: its whole cores, at least one."""
+        return max(1, int(self.cpus))
+
 
 @dataclass(frozen=True)
 class Study:

@@ -71,6 +71,8 @@ def _chosen(book: Book, wanted: int | None) -> Trial:
 
 def _scorer(book: Book, trial: Trial) -> Any:
     """What trains and scores; all that can be wrong with it is said before the test set is touched."""
+    from threadpoolctl import threadpool_limits
+
     from hpo import objective
 
     study = book.study
@@ -86,8 +88,9 @@ def _scorer(book: Book, trial: Trial) -> Any:
     def score() -> dict[str, float]:
         metrics: dict[str, float] = {}
         try:
-            for report in objective.reports(target, params, trial.seed, study.metric):
-                metrics.update(report)
+            with threadpool_limits(study.workers.threads):  # as a worker has: the same numbers, in the same time
+                for report in objective.reports(target, params, trial.seed, study.metric):
+                    metrics.update(report)
         except Exception as error:
             raise HpoError(f"the evaluation failed, and is recorded: {type(error).__name__}: {error}") from error
         return metrics

@@ -125,7 +125,7 @@ def _model(study: Study, trials: Sequence[Trial], page: Page) -> None:
     chosen, make = ranked[0], resolve(study.model, MODEL_ARGUMENTS)
     notice = f"hpo: training trial {chosen.number} again, for its model in MLflow; Ctrl-C leaves it out\n"
     with _told(notice), TemporaryDirectory() as folder:
-        with threadpool_limits(max(1, int(study.workers.cpus))):
+        with threadpool_limits(study.workers.threads):
             made = make({**study.fixed, **chosen.params}, chosen.seed, folder)
         if not isinstance(made, Mapping) or set(made) != set(MODEL_KEYS):
             raise TypeError(f"{study.model} must return a mapping of {', '.join(MODEL_KEYS)}, got {made!r:.200}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,16 +25,15 @@ def surface(study: Study, trials: Sequence[Trial], drawing: Drawing) -> Figure:
     high = options["z_high"] if options["z_high"] is not None else float(np.nanmax(z))
     figure = new_figure(*(options["size"] or (9.0, 4.0)))
     left: Any = figure.add_subplot(1, 2, 1, projection="3d")
-    left.plot_surface(
-        *np.meshgrid(x, y), np.where(z > high, np.nan, z), cmap="viridis", linewidth=0.2, rcount=60, ccount=60
-    )
-    left.set(xlabel=options["x"], ylabel=options["y"], zlim=(0.0, high))
+    shown = np.where(z > high, np.nan, z)
+    left.plot_surface(*np.meshgrid(x, y), shown, cmap="viridis", linewidth=0.2, rcount=60, ccount=60, axlim_clip=True)
+    left.set(**_axes(options), zlim=(0.0, high))
     left.set_zlabel(plain(options["z"]))
     for axis in (left.xaxis, left.yaxis):
         axis.set_major_locator(MaxNLocator(4))
     right = figure.add_subplot(1, 2, 2)
     right.contour(x, y, z, levels=np.linspace(0.0, high, 15)[1:], cmap="viridis", linewidths=1.0)
-    right.set(xlabel=options["x"], ylabel=options["y"], aspect="equal")
+    right.set(**_axes(options), aspect="equal")
     right.grid(visible=False)
     figure.suptitle(plain(options["title"]), x=0.01, ha="left", fontsize=10, fontweight="bold", color=INK)
     return figure
@@ -48,10 +47,20 @@ def field(study: Study, trials: Sequence[Trial], drawing: Drawing) -> Figure:
     figure = new_figure(*(options["size"] or (7.0, 4.0)))
     axes = figure.subplots()
     axes.quiver(x, y, -along_x, -along_y, color=BLUE, angles="xy", width=0.0018)
-    axes.set(xlabel=plain(options["x_label"] or options["x"]), ylabel=plain(options["y_label"] or options["y"]))
+    axes.set(**_axes(options))
     axes.plot([0], [0], "+", color=MUTED, markersize=9)
     figure.suptitle(plain(options["title"]), x=0.01, ha="left", fontsize=10, fontweight="bold", color=INK)
     return figure
+
+
+def _axes(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Labels and ranges of both axes; a range that the study leaves open is that of its grid."""
+    return {
+        "xlabel": plain(options["x_label"] or options["x"]),
+        "ylabel": plain(options["y_label"] or options["y"]),
+        "xlim": options["x_range"],
+        "ylim": options["y_range"],
+    }
 
 
 def _mesh(trials: Sequence[Trial], x: str, y: str, metric: str) -> tuple[Floats, Floats, Floats]:

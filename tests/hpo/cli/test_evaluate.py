@@ -22,6 +22,10 @@ def evaluate(params, seed):
     pathlib.Path("opened").open("a").write("x")
     yield {"test_loss": params["x"] * params["scale"]}
 
+def threads(params, seed):
+    from threadpoolctl import threadpool_info
+    return max(pool["num_threads"] for pool in threadpool_info())
+
 def broken(params, seed):
     raise RuntimeError("out of memory")
 """
@@ -123,3 +127,11 @@ def test_a_study_without_an_evaluation_says_what_is_missing(folder: Path) -> Non
     refused = hpo(folder, "evaluate", "sealed")
     assert refused.returncode == 2
     assert 'add `evaluate = "package.module:name"`' in refused.stderr
+
+
+def test_an_evaluation_has_the_threads_that_a_worker_has(folder: Path) -> None:
+    text = STUDY.replace("sealed_objective:evaluate", "sealed_objective:threads")
+    (folder / "study.toml").write_text(text + "[workers]\ncpus = 1\n")
+    hpo(folder, "run", "study.toml", "--workers", "0")
+    entry = json.loads(hpo(folder, "evaluate", "sealed", "--json").stdout)
+    assert entry["metrics"] == {"loss": 1}
