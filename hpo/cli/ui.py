@@ -58,7 +58,7 @@ def _links(tracking: str, server: str, name: str | None) -> list[tuple[str, str]
     try:
         found = views.find(tracking, name)
     except Exception as error:  # whatever MLflow raises about a store
-        raise HpoError(f"MLflow at {redact(tracking)} does not answer: {redact(str(error))[:300]}") from error
+        raise HpoError(f"MLflow at {redact(tracking)} cannot be read: {redact(str(error))[:300]}") from error
     if found is None and name is not None:
         raise InputError(
             f"ui: there is no study {name!r} in {redact(tracking)}; `hpo run` or `hpo sync` writes it there"
