@@ -2,26 +2,20 @@
 #     docker compose build
 # Every Python package is pinned by constraints.txt; nothing secret is in any layer.
 
-FROM debian:bookworm-slim AS base
+FROM debian:bookworm-slim AS dependencies
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends python3 \
+ && apt-get install --yes --no-install-recommends python3 python3-venv \
  && rm -rf /var/lib/apt/lists/* \
  && groupadd --gid 10001 hpo \
  && useradd --uid 10001 --gid hpo --create-home --shell /usr/sbin/nologin hpo
-
-
-FROM base AS dependencies
-RUN apt-get update \
- && apt-get install --yes --no-install-recommends python3-venv \
- && rm -rf /var/lib/apt/lists/*
-RUN python3 -m venv /opt/hpo
-ENV PATH=/opt/hpo/bin:$PATH PIP_NO_CACHE_DIR=1
+ENV PATH=/opt/hpo/bin:$PATH
 WORKDIR /build
 # Nothing of hpo but its name, so that this large layer lasts until one of these two files changes.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN mkdir hpo trainer \
  && touch hpo/__init__.py trainer/__init__.py \
- && pip install --constraint constraints.txt '.[server]'
+ && python3 -m venv /opt/hpo \
+ && pip install --no-cache-dir --constraint constraints.txt '.[server]'
 
 
 FROM dependencies AS package
@@ -33,17 +27,15 @@ COPY trainer trainer
 RUN pip wheel --no-deps --wheel-dir /wheels .
 
 
-FROM base AS hpo
-COPY --from=dependencies /opt/hpo /opt/hpo
+FROM dependencies AS hpo
 COPY --from=package /wheels /wheels
-RUN /opt/hpo/bin/pip install --no-index --no-deps --force-reinstall /wheels/*.whl
+RUN pip install --no-index --no-deps --force-reinstall /wheels/*.whl
 COPY deploy/compose/entrypoint deploy/compose/ray-node deploy/compose/mlflow-server deploy/compose/hpo-client deploy/compose/preflight deploy/compose/check-url /usr/local/bin/
 COPY deploy/compose/mlflow-auth.ini /etc/hpo/mlflow-auth.ini
 # Folders that volumes are mounted on take their owner from here.
 RUN install --directory --owner=hpo --group=hpo /srv/hpo /data /var/lib/mlflow
 COPY studies /srv/hpo/studies
-ENV PATH=/opt/hpo/bin:$PATH \
-    HPO_DATA_DIR=/data \
+ENV HPO_DATA_DIR=/data \
     MLFLOW_DISABLE_TELEMETRY=true \
     RAY_USAGE_STATS_ENABLED=0
 WORKDIR /srv/hpo

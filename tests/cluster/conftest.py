@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import images
 import pytest
@@ -16,22 +14,15 @@ from trainer.data import mnist
 
 
 @pytest.fixture(scope="session")
-def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    """A host of its own that has the images."""
+def machine() -> Iterator[Machine]:
+    """A host of its own that has the images, and no way to what is around it."""
     if reason := lacking():
         if os.environ.get("CI") == "true":
             pytest.fail(f"CI must run the cluster: it {reason}", pytrace=False)
         pytest.skip(f"the cluster {reason}")
-    store = Path(request.config.cache.mkdir("cluster"))
-    with (store / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        machine = Machine(store / "images")
-        try:
-            images.build(machine)
-            machine.unplug()
-            yield machine
-        finally:
-            machine.close()
+    with images.machine() as made:
+        made.unplug()
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -1,23 +1,45 @@
-"""The images of docker-compose.yml, built by Podman from nothing but Debian's packages and what pip installs."""
+"""The images of docker-compose.yml, built by Podman from nothing but Debian's packages and what pip installs.
+
+python tests/cluster/images.py     builds them before any test asks for them
+"""
 
 from __future__ import annotations
 
 import ast
+import fcntl
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 from machine import Machine
 
 ROOT = Path(__file__).parents[2]
+# Lasts from one run to the next.
+STORE = ROOT / "build" / "cluster"
 BASE = "docker.io/library/debian:bookworm-slim"
 TARGETS = {"hpo": "hpo", "postgres": "hpo-postgres"}
 
 
-def build(machine: Machine) -> None:
+@contextmanager
+def machine() -> Iterator[Machine]:
+    """A host that has the images, the only one on their store."""
+    STORE.mkdir(parents=True, exist_ok=True)
+    with (STORE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = Machine(STORE / "images")
+        try:
+            _build(made)
+            yield made
+        finally:
+            made.close()
+
+
+def _build(machine: Machine) -> None:
     """Builds what is not in the machine's store of images yet, or has changed."""
     environment = machine.environment(building=True)
     if machine.run("podman", "image", "exists", BASE, check=False, environment=environment).returncode:
@@ -59,3 +81,8 @@ def _where_packages_come_from(folder: Path) -> list[str]:
         if path.is_absolute() and path.exists():
             volumes.add(f"{path}:{path}:ro")
     return [f"--volume={volume}" for volume in sorted(volumes)]
+
+
+if __name__ == "__main__":
+    with machine():
+        pass
