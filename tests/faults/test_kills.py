@@ -121,7 +121,8 @@ def _survives(campaign: Campaign, total: Counter[str]) -> None:
     kinds = ", ".join(f"{count} x {kind}" for kind, count in sorted(campaign.killed.items()))
     print(f"\n{campaign.killed.total()} kills ({kinds}) in {time.monotonic() - began:.0f} s, seed {campaign.seed}")
     print(f"{len(trials)} trials, started {campaign.starts} times, by {len(campaign.drivers)} drivers")
-    print(f"{'drivers that ended with an error of their own':58}{len(campaign.gave_up):3}")
+    codes = f" (exit codes {campaign.gave_up})" if campaign.gave_up else ""
+    print(f"{'drivers that ended with an error of their own':58}{len(campaign.gave_up):3}{codes}")
     for what, found in counted.items():
         print(f"{what:58}{len(found):3}")
     total.update({f"killed: {kind}": count for kind, count in campaign.killed.items()})

@@ -188,6 +188,7 @@ class MlflowStore:
         if child is not None and child.attempt != attempt:
             self._client.delete_run(child.run_id)
             child = None
+            del self._runs[trial.number]  # of a trial that waits for a worker nothing takes its place yet
         if state == RUNNING and trial.started is None:
             return  # it waits for a worker
         if child is None:

@@ -229,6 +229,23 @@ def test_a_second_attempt_replaces_the_first(uri: str, study: Study) -> None:
     assert "loss" not in child.data.metrics
 
 
+def test_a_lost_attempt_is_gone_while_the_next_one_waits_for_a_worker(uri: str, study: Study) -> None:
+    store = a_store(uri, study)
+    store.open([])
+    trial = a_trial(0, RUNNING, reports=2)
+    store.write([trial])
+    trial.reports.clear()
+    trial.attempt, trial.started, trial.worker = 2, None, None
+    store.write([trial])
+    assert runs(uri, study, "trial") == []
+    store.write([trial])
+    store.end("KILLED", [trial])
+
+    (child,) = runs(uri, study, "trial")
+    assert child.data.tags["hpo.attempt"] == "2"
+    assert child.info.status == "KILLED"
+
+
 # Values and names of every kind ------------------------------------------------------------------------------------
 
 
