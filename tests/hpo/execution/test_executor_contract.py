@@ -140,12 +140,12 @@ def test_many_metrics_at_every_step_arrive(executor: Executor) -> None:
 
 
 def test_a_worker_serves_trial_after_trial_with_one_resolved_objective(executor: Executor) -> None:
-    before = [reports(events)[0].metrics for events in run(executor, *(task("where") for _ in range(4))).values()]
-    after = [reports(events)[0].metrics for events in run(executor, *(task("where") for _ in range(8))).values()]
+    trials = [reports(events)[0].metrics for events in run(executor, *(task("where") for _ in range(12))).values()]
 
-    assert {trial["pid"] for trial in after} <= {trial["pid"] for trial in before}
-    for pid in {trial["pid"] for trial in after}:
-        calls = [trial["calls"] for trial in before + after if trial["pid"] == pid]
+    workers = {trial["pid"] for trial in trials}
+    assert len(workers) <= 2  # the second may start while the first serves them all
+    for pid in workers:
+        calls = [trial["calls"] for trial in trials if trial["pid"] == pid]
         assert sorted(calls) == list(range(int(min(calls)), int(min(calls)) + len(calls)))
 
 
