@@ -173,6 +173,7 @@ class RayExecutor:
     def _open(self) -> None:
         self._put = ray.put(self._job)
         self._slots: list[_Slot] = []
+        self._wanted = 1
         self._resized = -RESIZE
         self._resize()
 
@@ -186,6 +187,8 @@ class RayExecutor:
             return
         self._resized = monotonic()
         places = room.capacity(self._resources)
+        if places is None:  # slow, or gone: `poll` tells the one from the other
+            return
         wanted = min(self._most, places if self._fixed is None else self._fixed)
         if self._share is not None:
             part = self._share.of(places, has=sum(slot.starting is None for slot in self._slots), wants=wanted)
@@ -214,8 +217,8 @@ class RayExecutor:
         if (part := local.lost()) is not None:
             return self._start_over(part)
         self._resize()
-        if self._say is not None and monotonic() - self._began > NOTICE:
-            places = room.capacity(self._resources)
+        late = monotonic() - self._began > NOTICE
+        if self._say is not None and late and (places := room.capacity(self._resources)) is not None:
             self._say(
                 f"no worker has started yet: the nodes hold {places}, unless something else takes the room; waiting"
             )

@@ -7,15 +7,24 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import ray
+import ray._private.worker
+from ray.core.generated.gcs_pb2 import GcsNodeInfo  # type: ignore[attr-defined]
+from ray.exceptions import RpcError
 
 from hpo.study import Resources
 
+# Seconds after which Ray's global control server is taken for silent. Ray's own `ray.nodes` waits for a minute and then
+# ends this process.
+ANSWER = 5.0
 
-def capacity(resources: Resources) -> int:
-    """How many workers with these needs the nodes that are alive can hold together."""
+
+def capacity(resources: Resources) -> int | None:
+    """How many workers with these needs the nodes that are alive can hold together; None while Ray does not answer."""
     asked = needs(resources)
-    return sum(min(int(node.get(name, 0) / need + 1e-9) for name, need in asked.items()) for node in _nodes())
+    try:
+        return sum(min(int(node.get(name, 0) / need + 1e-9) for name, need in asked.items()) for node in _nodes())
+    except RpcError:
+        return None
 
 
 def needs(resources: Resources) -> dict[str, float]:
@@ -26,8 +35,9 @@ def needs(resources: Resources) -> dict[str, float]:
 
 def _nodes() -> list[dict[str, float]]:
     """What every node that is alive has."""
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return [node["Resources"] for node in nodes if node["Alive"]]
+    worker: Any = ray._private.worker.global_worker
+    nodes = worker.gcs_client.get_all_node_info(timeout=ANSWER).values()
+    return [dict(node.resources_total) for node in nodes if node.state == GcsNodeInfo.ALIVE]
 
 
 def inventory(resources: Resources) -> str:

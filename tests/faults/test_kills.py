@@ -187,6 +187,40 @@ def test_a_driver_that_is_told_to_end_while_ray_starts_ends_as_at_any_other_time
     assert [trial.state for trial in campaign.trials()] == [COMPLETE] * campaign.budget
 
 
+def test_a_ray_that_dies_before_it_has_a_worker_is_started_again(tmp_path: Path) -> None:
+    """Killed before it is asked for its nodes: Ray's own function waits for a minute, and then ends the driver."""
+    campaign = Campaign(tmp_path, storage=str(tmp_path / "hpo.journal"), kills=0, weights={}, seed=0)
+    campaign.prepare()
+    script = (
+        "import os, ray, time\n"
+        "from hpo import cli\n"
+        "from hpo.execution import local\n"
+        "start = local.start\n"
+        "def start_and_lose(*cores, **options):\n"
+        "    local.start = start\n"
+        "    start(*cores, **options)\n"
+        "    time.sleep(1)\n"  # until Ray's own threads have begun: they wait for a dead server for ever
+        "    os.kill(ray._private.worker._global_node.all_processes['gcs_server'][0].process.pid, 9)\n"
+        "    print('killed', flush=True)\n"
+        "local.start = start_and_lose\n"
+        "cli.main()\n"
+    )
+    options = ["--workers", "2", "--storage", campaign.storage, "--tracking", "none", "-q", "--set", "budget.trials=4"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, "run", "chaos.toml", *options],
+        cwd=tmp_path,
+        env=os.environ | {"CHAOS_LOG": str(tmp_path / "starts.log"), "RAY_ADDRESS": "local"},
+        capture_output=True,
+        text=True,
+        timeout=STUCK,
+        check=False,
+    )
+
+    assert done.stdout.startswith("killed\n")
+    assert done.returncode == 0, done.stderr
+    assert campaign.starts == 4
+
+
 def test_the_reaper_leaves_strangers_alone(tmp_path: Path) -> None:
     """A process without the driver's mark survives the driver; one with it does not."""
     script = (
