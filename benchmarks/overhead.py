@@ -107,7 +107,7 @@ def main() -> None:
     options = parser.parse_args()
 
     from hpo.execution import ray
-    from hpo.study import Resources
+    from hpo.resources import Resources
 
     ray.start("local", WORKERS, Resources(1, 0, 0))
     sides: dict[str, Callable[[Path], float]] = {

@@ -64,7 +64,7 @@ def start_ray(without: list[str] = (), init: dict[str, Any] | None = None, hpo: 
     marks = [time.perf_counter()]
     if hpo:
         from hpo.execution import ray as ours
-        from hpo.study import Resources
+        from hpo.resources import Resources
 
         ours.start("local", 2, Resources(cpus=1.0, gpus=0.0, memory=0.0))
     else:

@@ -6,7 +6,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,7 +21,6 @@ from hpo.fields import (
     duration,
     integer,
     label,
-    number,
     one_of,
     plain,
     read_table,
@@ -32,6 +31,7 @@ from hpo.fields import (
 )
 from hpo.points import read_points
 from hpo.pruners import PRUNERS
+from hpo.resources import Resources, read_resources
 from hpo.samplers import SAMPLERS
 from hpo.space import Space, read_space
 
@@ -55,28 +55,6 @@ class TrialLimits:
 
     retries: int
     timeout: float | None
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What one worker asks of Ray.
-
-    Attributes:
-        cpus: Cores; fractions are allowed, here and below.
-        gpus: GPUs.
-        memory: Bytes.
-        resources: Ray's custom resources by name, whatever the cluster's nodes were started with.
-    """
-
-    cpus: float
-    gpus: float
-    memory: float
-    resources: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def threads(self) -> int:
-        """Threads that Ray lets a worker's numeric libraries use: its whole cores, at least one."""
-        return max(1, int(self.cpus))
 
 
 @dataclass(frozen=True)
@@ -147,24 +125,6 @@ def _objective(value: Any) -> str | tuple[str, ...]:
     raise ValueError('must be "package.module:name", or a command as a list of words')
 
 
-# Names of Ray's that are no custom resources, and the key that asks for them.
-_OWN_KEY = {"CPU": "cpus", "GPU": "gpus", "memory": "memory"}
-
-
-def _resources(value: Any) -> dict[str, float]:
-    """Custom resources, in the amounts that Ray can count: ten-thousandths."""
-    for name, amount in table(value).items():
-        if name in _OWN_KEY:
-            raise ValueError(f"must hold custom resources only; {name} is the key {_OWN_KEY[name]!r}")
-        if not re.fullmatch(r"[A-Za-z][\w.:/-]{0,99}", name) or name.startswith(("bundle", "object_store_memory")):
-            raise ValueError(f"must hold names of resources, a letter first, and none of Ray's own, not {show(name)}")
-        try:
-            number(1e-4)(amount)
-        except ValueError as rule:
-            raise ValueError(f"each amount {rule}") from None
-    return {name: float(amount) for name, amount in value.items()}
-
-
 def _imported(value: Any) -> str:
     if isinstance(value, str) and _IMPORTED.fullmatch(value):
         return value
@@ -191,12 +151,6 @@ _STUDY = {
 # What NumPy's older generators, Optuna's among them, take for a seed.
 _SAMPLER = {"seed": Field(integer(0, 2**32 - 1), 0), "batch": Field(integer(1), None)}
 _TRIAL = {"retries": Field(integer(0), 2), "timeout": Field(duration, None)}
-_WORKERS = {
-    "cpus": Field(number(0, above=True), 1.0),
-    "gpus": Field(number(0), 0.0),
-    "memory": Field(number(0), 0.0),
-    "resources": Field(_resources, {}),
-}
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Study:
@@ -250,7 +204,7 @@ def parse(raw: Mapping[str, Any], *, file: str, source: str = "") -> Study:
     sections = {
         "budget": read_budget(place / "budget", top["budget"]),
         "trial": read_table(place / "trial", top["trial"], _TRIAL),
-        "workers": read_table(place / "workers", top["workers"], _WORKERS),
+        "workers": read_resources(place / "workers", top["workers"]),
     }
     resolved = {
         **{key: top[key] for key in ("name", "metric", "direction", "fixed")},

@@ -67,10 +67,10 @@ def test_every_table_in_the_pages_is_a_valid_part_of_a_study(page: str) -> None:
 
 
 def test_every_key_of_a_study_is_documented() -> None:
-    from hpo import budget, study
+    from hpo import budget, resources, study
 
     text = (DOCS / "study-file.md").read_text()
-    for fields in (study._STUDY, study._SAMPLER, budget.BUDGET, study._TRIAL, study._WORKERS):
+    for fields in (study._STUDY, study._SAMPLER, budget.BUDGET, study._TRIAL, resources.WORKERS):
         for key in fields:
             assert f"`{key}`" in text or f"[{key}]" in text, key
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from hpo.cli.options import OnInterrupt
 from hpo.errors import InputError, Interrupted
 from hpo.ledger.address import Address
-from hpo.study import Resources, Study
+from hpo.resources import Resources
+from hpo.study import Study
 
 if TYPE_CHECKING:
     from hpo.execution import Executor

@@ -29,7 +29,7 @@ from hpo.errors import HpoError, InputError
 from hpo.execution import CREDENTIALS, LOST, Ended, Event, Job, Started, Task, local, room
 from hpo.execution.share import Share
 from hpo.execution.worker import Worker
-from hpo.study import Resources
+from hpo.resources import Resources
 
 # A pool whose workers die this often in a row before one of them is ready will not heal.
 HOPELESS = 3

@@ -11,7 +11,7 @@ import ray._private.worker
 from ray.core.generated.gcs_pb2 import GcsNodeInfo  # type: ignore[attr-defined]
 from ray.exceptions import RpcError
 
-from hpo.study import Resources
+from hpo.resources import Resources
 
 # Seconds after which Ray's global control server is taken for silent. Ray's own `ray.nodes` waits for a minute and then
 # ends this process.

@@ -142,7 +142,7 @@ def browser() -> Iterator[Any]:
 def ray_here() -> Iterator[None]:
     """Ray on this machine with two cores, shared by all tests of a session."""
     from hpo.execution import ray
-    from hpo.study import Resources
+    from hpo.resources import Resources
 
     ray.start("local", 2, Resources(cpus=1.0, gpus=0.0, memory=0.0))
     yield

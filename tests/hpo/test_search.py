@@ -19,8 +19,9 @@ from hpo.execution.inline import InlineExecutor
 from hpo.ledger import books
 from hpo.ledger.address import Address, parse
 from hpo.ledger.ledger import Ledger
+from hpo.resources import Resources
 from hpo.search import Search, trial_seed
-from hpo.study import Resources, Study
+from hpo.study import Study
 from hpo.trial import COMPLETE, FAILED, PRUNED, RUNNING, Report, Trial
 
 JOB = Job("simple_objectives:curve", "score", (str(Path(__file__).parent),))

@@ -10,8 +10,9 @@ import pytest
 
 from hpo.errors import InputError
 from hpo.pruners import PRUNERS
+from hpo.resources import Resources
 from hpo.samplers import SAMPLERS
-from hpo.study import Budget, Named, Resources, TrialLimits, load, parse
+from hpo.study import Budget, Named, TrialLimits, load, parse
 
 SAMPLER_NAMES, PRUNER_NAMES = ", ".join(SAMPLERS), ", ".join(PRUNERS)
 

@@ -20,7 +20,7 @@ import pytest
 from hpo.errors import HpoError, InputError
 from hpo.execution import FINISHED, LOST, RAISED, STOPPED, Ended, Event, Executor, Job, Reported, Started, Task
 from hpo.execution.inline import InlineExecutor
-from hpo.study import Resources
+from hpo.resources import Resources
 from hpo.trial import Report
 
 JOB = Job("worker_objectives:play", "score", (str(Path(__file__).parent),))
