@@ -23,6 +23,7 @@ from hpo.cli.options import (
     WhenInterrupted,
     Workers,
 )
+from hpo.cli.text import browsed, print_best, print_json
 from hpo.errors import HpoError, InputError, Interrupted
 from hpo.execution import in_cluster_job
 from hpo.ledger.address import DEFAULT_STORAGE, Address, parse, redact
@@ -121,7 +122,6 @@ def _remark(study: Study, workers: int | None) -> None:
 
 
 def _say_results(study: Study, trials: list[Trial], where: Address, *, as_json: bool) -> None:
-    from hpo.cli.text import print_best, print_json
     from hpo.ledger.books import Book
     from hpo.trial import best_first, counts
 
@@ -137,6 +137,6 @@ def _say_results(study: Study, trials: list[Trial], where: Address, *, as_json: 
 
 def _how_to_browse(tracking: str) -> str:
     if tracking.startswith(("http://", "https://")):
-        return f"\nBrowse the runs: {redact(tracking)}\n"
+        return f"\nBrowse the runs: {browsed(tracking)}\n"
     other = "" if tracking == DEFAULT_TRACKING else f" --tracking {redact(tracking)}"
     return f"\nBrowse the runs: hpo ui{other}\n"

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hpo.ledger.address import redact
 from hpo.trial import Trial
+
+
+def browsed(server: str) -> str:
+    """A tracking server's address for a person: inside a cluster it may have a name that no browser outside knows."""
+    outside = os.environ.get("HPO_MLFLOW_URL") if server == os.environ.get("MLFLOW_TRACKING_URI") else None
+    return redact(outside or server)
 
 
 def print_json(value: Any) -> None:

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from hpo.cli.options import Tracking
+from hpo.cli.text import browsed
 from hpo.errors import HpoError, InputError
 from hpo.ledger.address import redact
 from hpo.tracking import DEFAULT_TRACKING
@@ -39,7 +40,7 @@ def ui(
         raise InputError(f"ui: there are no runs in {tracking}; `hpo run STUDY.toml` makes some")
     if not remote:
         _check_free(host, port)
-    links = _links(tracking, redact(tracking) if remote else f"http://{_reachable(host)}:{port}", name)
+    links = _links(tracking, browsed(tracking) if remote else f"http://{_reachable(host)}:{port}", name)
     if remote:  # it runs already
         _announce(links, browser=browser)
         return

@@ -193,8 +193,8 @@ def test_the_kubernetes_cluster_is_the_one_of_compose() -> None:
     worker = KUBERAY[0]["spec"]["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]
     plain = {entry["name"]: entry["value"] for entry in head["env"] if "value" in entry}
     for name, value in SERVICES["ray-head"]["environment"].items():
-        if name.startswith("RAY_") or name in ("HPO_STORAGE", "MLFLOW_TRACKING_URI"):
-            assert plain[name] == str(value)
+        if name.startswith("RAY_") or name in ("HPO_STORAGE", "MLFLOW_TRACKING_URI", "HPO_MLFLOW_URL"):
+            assert plain[name] == re.sub(r"\$\{\w+:-(\w+)\}", r"\1", str(value))
     assert {entry["name"] for entry in worker["env"]} == {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN"}
     (mlflow,) = (part for part in KUBERAY if (part["kind"], part["metadata"]["name"]) == ("Deployment", "mlflow"))
     container = mlflow["spec"]["template"]["spec"]["containers"][0]

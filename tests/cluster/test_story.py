@@ -14,6 +14,7 @@ def test_a_client_runs_a_study_on_the_workers_with_ledger_and_runs_on_the_server
     """``docker compose run --rm hpo run STUDY``, and what can be asked afterwards."""
     told = cluster.client("run", "studies/digits.toml", "--set", "name=story", "--set", "budget.trials=4")
     assert "story: 4 complete in postgresql://hpo@postgres:5432/hpo" in told.stdout
+    assert f"Browse the runs: http://{MLFLOW.replace('127.0.0.1', 'localhost')}\n" in told.stdout
     assert "not in MLflow" not in told.stdout + told.stderr  # neither a trial nor the report
     assert json.loads(cluster.client("show", "story", "--json").stdout)["trials"]["complete"] == 4
 

@@ -109,6 +109,21 @@ def test_a_study_on_a_server_has_its_links_there(tmp_path: Path, study: str, mlf
     assert [line.split(":")[0] for line in others] == ["charts", "the study"]
 
 
+def test_links_lead_to_where_browsers_find_the_server(
+    tmp_path: Path, study: str, mlflow_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
+    monkeypatch.setenv("HPO_MLFLOW_URL", "http://outside:1234")
+    ran = hpo("run", "study.toml", "--set", "name=inside", "--workers", "0", folder=tmp_path)
+    assert ran.stdout.endswith("\nBrowse the runs: http://outside:1234\n"), ran.stderr
+    shown = hpo("ui", "inside", "--no-browser", folder=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert all(line.split()[-1].startswith("http://outside:1234/#/") for line in shown.stdout.splitlines())
+    other = hpo("ui", "--tracking", f"{mlflow_server}/", "--no-browser", folder=tmp_path)
+    assert f"{mlflow_server}/" in other.stdout, other.stderr
+    assert "outside" not in other.stdout
+
+
 def test_an_unknown_study_is_said_before_a_server_starts(tmp_path: Path, study: str) -> None:
     ended = hpo("ui", "quadratik", folder=tmp_path)
     assert ended.returncode == 2
