@@ -23,7 +23,7 @@ def objective(params, seed):
     with open(params["log"], "a") as log:
         log.write(f"{os.getpid()}\\n")
     for epoch in range(10):
-        time.sleep(0.1)
+        time.sleep(0.2)
         yield {"loss": params["x"]}
 """
 STUDY = """
@@ -38,7 +38,7 @@ x = {{ low = 0.0, high = 1.0 }}
 [budget]
 trials = {trials}
 """
-TRIALS = 16
+TRIALS = 10
 
 pytestmark = pytest.mark.xdist_group("ray")
 
