@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -25,13 +24,6 @@ if TYPE_CHECKING:
 @pytest.fixture
 def address(postgresql_url: str) -> Address:
     return parse(postgresql_url)
-
-
-@pytest.fixture
-def clerk(address: Address) -> Iterator[Clerk]:
-    clerk = Clerk(address, small_study())
-    yield clerk
-    clerk.ledger.close()
 
 
 def drop_connections(address: Address) -> None:
