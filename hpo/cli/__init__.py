@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import typer
@@ -47,11 +48,10 @@ app.command()(delete)
 
 def main() -> None:
     """Runs the command line; an error made for people is one message and an exit code."""
+    # As Ctrl-C: a command that does nothing else about it ends with exit code 130.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except HpoError as error:
         sys.stderr.write(f"hpo: {error}\n")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("hpo: interrupted\n")
-        sys.exit(130)

@@ -144,6 +144,8 @@ def _lean(*, logs: bool) -> Iterator[None]:
                 super().start_log_monitor()
 
         def kill_all_processes(self, check_alive: bool = True, allow_graceful: bool = False, **other: Any) -> None:
+            # Ray's part in C++ has just reset SIGTERM; whoever has it shall not wait for it until all are dead.
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
             # All that the raylet does with its grace of a second is to keep everybody waiting.
             super().kill_all_processes(check_alive, allow_graceful and not reaper.watching(), **other)
 

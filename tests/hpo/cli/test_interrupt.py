@@ -65,6 +65,19 @@ def test_one_signal_lets_the_running_trial_finish(hpo: CommandLine, sign: signal
     assert head["trials"] == {"complete": 1, "pruned": 0, "failed": 0, "running": 0}
 
 
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_there_is_a_search_ends_the_command(hpo: CommandLine, sign: signal.Signals) -> None:
+    (hpo.folder / "slow.py").write_text("import pathlib, time\npathlib.Path('importing').touch()\ntime.sleep(60)\n")
+    process = hpo.start("run", "s.toml", *QUICK, "--set", "objective=slow:objective")
+    try:
+        wait_for((hpo.folder / "importing").exists)
+        process.send_signal(sign)
+        assert finish(process) == (130, "", "")
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_an_interrupted_study_goes_on_where_it_was(hpo: CommandLine) -> None:
     with searching(hpo) as process:
         process.send_signal(signal.SIGINT)

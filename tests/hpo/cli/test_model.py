@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from hpo.ledger.address import parse
 ROOT = Path(__file__).parents[3]
 MODULE = """
 import numpy as np
+import time
 from pathlib import Path
 
 def objective(params, seed):
@@ -37,6 +40,10 @@ def model(params, seed, folder):
         "input_example": np.array([[1.0], [2.0]]),
         "pip_requirements": ["numpy"],
     }
+
+def endless(params, seed, folder):
+    Path("making").touch()
+    time.sleep(60)
 
 def broken(params, seed, folder):
     raise RuntimeError("no room for http://me:secret@example.org/")
@@ -144,6 +151,30 @@ def test_a_model_that_cannot_be_made_costs_a_warning(
     exactly_once(mlflow_database, books.read(parse(str(sloped.folder / "hpo.journal")), "sloped"))
     failed = sloped("sync", "sloped", "--tracking", mlflow_database, code=1)
     assert failed.err.endswith("hpo: not in MLflow: model\n")
+
+
+def test_a_scheduler_may_end_the_making_of_a_model_as_ctrl_c_does(sloped: CommandLine, mlflow_database: str) -> None:
+    process = sloped.start(
+        *("run", "sloped.toml", "--workers", "0", "--tracking", mlflow_database, "-q"),
+        *("--set", "model=sloped:endless"),
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (sloped.folder / "making").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
+
+    assert process.returncode == 130
+    assert out.startswith("sloped: 1 complete in hpo.journal\n")
+    assert err.splitlines()[-1] == "hpo: interrupted; the same `hpo run sloped.toml` goes on with it"
+    run(sloped, mlflow_database, 1)
+    assert (int(champion(mlflow_database, "sloped").version), made(sloped)) == (1, [0.25])
 
 
 def test_a_model_that_is_not_there_is_refused_before_any_work(sloped: CommandLine) -> None:
