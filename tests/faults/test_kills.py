@@ -168,6 +168,20 @@ def _left_behind(campaign: Campaign) -> list[bytes]:
     return list(left.values())
 
 
+def run_script(campaign: Campaign, script: str) -> subprocess.CompletedProcess[str]:
+    """``hpo run`` with four trials, by a script that has changed what it wants to change."""
+    options = ["--workers", "2", "--storage", campaign.storage, "--tracking", "none", "-q", "--set", "budget.trials=4"]
+    return subprocess.run(
+        [sys.executable, "-c", script, "run", "chaos.toml", *options],
+        cwd=campaign.folder,
+        env=os.environ | {"CHAOS_LOG": str(campaign.folder / "starts.log"), "RAY_ADDRESS": "local"},
+        capture_output=True,
+        text=True,
+        timeout=STUCK,
+        check=False,
+    )
+
+
 def test_a_driver_that_is_told_to_end_while_ray_starts_ends_as_at_any_other_time(tmp_path: Path) -> None:
     campaign = Campaign(tmp_path, storage=str(tmp_path / "hpo.journal"), kills=0, weights={}, seed=0)
     campaign.prepare()
@@ -185,6 +199,31 @@ def test_a_driver_that_is_told_to_end_while_ray_starts_ends_as_at_any_other_time
     assert not _left_behind(campaign)
     campaign.finish()
     assert [trial.state for trial in campaign.trials()] == [COMPLETE] * campaign.budget
+
+
+def test_a_driver_that_is_told_to_end_while_it_connects_to_ray_is_not_taken_for_a_crash(tmp_path: Path) -> None:
+    """Ray's own handler of crashes would have the process abort three seconds later."""
+    campaign = Campaign(tmp_path, storage=str(tmp_path / "hpo.journal"), kills=0, weights={}, seed=0)
+    campaign.prepare()
+    script = (
+        "import os, signal, time\n"
+        "from hpo import cli\n"
+        "from hpo.execution.ray import ray\n"
+        "connect = ray._private.worker.connect\n"
+        "def connect_and_be_told(*words, **options):\n"
+        "    connect(*words, **options)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    time.sleep(5)\n"
+        "ray._private.worker.connect = connect_and_be_told\n"
+        "cli.main()\n"
+    )
+    done = run_script(campaign, script)
+
+    assert done.returncode == 130, done.stderr
+    assert done.stderr == (
+        "\nhpo: no new trials; once more to stop now\nhpo: interrupted; the same `hpo run chaos.toml` goes on with it\n"
+    )
+    assert not _left_behind(campaign)
 
 
 def test_a_ray_that_dies_before_it_has_a_worker_is_started_again(tmp_path: Path) -> None:
@@ -205,16 +244,7 @@ def test_a_ray_that_dies_before_it_has_a_worker_is_started_again(tmp_path: Path)
         "local.start = start_and_lose\n"
         "cli.main()\n"
     )
-    options = ["--workers", "2", "--storage", campaign.storage, "--tracking", "none", "-q", "--set", "budget.trials=4"]
-    done = subprocess.run(
-        [sys.executable, "-c", script, "run", "chaos.toml", *options],
-        cwd=tmp_path,
-        env=os.environ | {"CHAOS_LOG": str(tmp_path / "starts.log"), "RAY_ADDRESS": "local"},
-        capture_output=True,
-        text=True,
-        timeout=STUCK,
-        check=False,
-    )
+    done = run_script(campaign, script)
 
     assert done.stdout.startswith("killed\n")
     assert done.returncode == 0, done.stderr
