@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import signal
 import sys
 
@@ -50,6 +52,8 @@ def main() -> None:
     """Runs the command line; an error made for people is one message and an exit code."""
     # As Ctrl-C: a command that does nothing else about it ends with exit code 130.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Or Python's last collection walks through all of MLflow, which takes a second.
+    atexit.register(gc.freeze)
     try:
         app()
     except HpoError as error:
