@@ -123,9 +123,9 @@ class _Proxy(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
 
 @contextmanager
-def relay(target: str) -> Iterator[tuple[str, type[Relay]]]:
+def relay(target: str, kind: type[Relay] = Relay, **attributes: Any) -> Iterator[tuple[str, Any]]:
     """A proxy in front of a server: its address, and what decides how it behaves."""
-    handler = type("Handler", (Relay,), {"target": target, "answers": threading.Event()})
+    handler = type("Handler", (kind,), {"target": target, "answers": threading.Event(), **attributes})
     proxy = _Proxy(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=proxy.serve_forever)
     thread.start()

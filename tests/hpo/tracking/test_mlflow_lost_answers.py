@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import collections
-import http.server
-import socketserver
-import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
+from own_server import Relay, relay
 from stored import a_store, a_trial, exactly_once
 
 from hpo.study import Study
@@ -20,25 +16,15 @@ from hpo.tracking.mirror import Mirror
 from hpo.trial import COMPLETE, FAILED, PRUNED
 
 
-class Losing(http.server.BaseHTTPRequestHandler):
-    """Passes requests on; some answers never reach the client."""
+class Losing(Relay):
+    """Some answers never reach the client."""
 
-    protocol_version = "HTTP/1.1"
-    target = ""
     # Of these calls each third, fifth, seventh answer is lost.
     losses: ClassVar = {"runs/create": 3, "runs/log-batch": 5, "runs/update": 7}
     counts: collections.Counter[str]
     lost: list[str]
 
-    def _pass_on(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        headers = {key: value for key, value in self.headers.items() if key.lower() not in ("host", "connection")}
-        request = urllib.request.Request(self.target + self.path, body or None, headers, method=self.command)
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                status, content, kind = answer.status, answer.read(), answer.headers.get("Content-Type", "")
-        except urllib.error.HTTPError as error:
-            status, content, kind = error.code, error.read(), error.headers.get("Content-Type", "")
+    def _answer(self, status: int, content: bytes, kind: str) -> None:
         call = "/".join(self.path.split("/")[-2:])
         self.counts[call] += 1
         if call in self.losses and self.counts[call] % self.losses[call] == 0:
@@ -46,35 +32,14 @@ class Losing(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.close()  # obeyed, but nobody is told
             return
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-class Proxy(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_: Any) -> None:
-        pass  # a connection that we closed ourselves
+        super()._answer(status, content, kind)
 
 
 @pytest.fixture
 def losing_server(mlflow_server: str) -> Iterator[tuple[str, type[Losing]]]:
-    handler = type("Handler", (Losing,), {"target": mlflow_server, "counts": collections.Counter(), "lost": []})
-    proxy = Proxy(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=proxy.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{proxy.server_address[1]}", handler
-    proxy.shutdown()
-    proxy.server_close()
-    thread.join()
+    with relay(mlflow_server, Losing, counts=collections.Counter(), lost=[]) as (address, handler):
+        handler.answers.set()
+        yield address, handler
 
 
 @pytest.mark.parametrize("retries", ["0", "1"])
