@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -117,7 +118,13 @@ def keeping_sigterm() -> Iterator[None]:
         yield
     finally:
         ray._private.utils.set_sigterm_handler = theirs
-        signal.signal(signal.SIGTERM, before)
+        _give_sigterm_to(before)
+
+
+def _give_sigterm_to(handler: Any) -> None:
+    """What only the main thread may do, and only with a handler that Python knows of."""
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 @contextmanager
@@ -145,7 +152,7 @@ def _lean(*, logs: bool) -> Iterator[None]:
 
         def kill_all_processes(self, check_alive: bool = True, allow_graceful: bool = False, **other: Any) -> None:
             # Ray's part in C++ has just reset SIGTERM; whoever has it shall not wait for it until all are dead.
-            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+            _give_sigterm_to(signal.getsignal(signal.SIGTERM))
             # All that the raylet does with its grace of a second is to keep everybody waiting.
             super().kill_all_processes(check_alive, allow_graceful and not reaper.watching(), **other)
 

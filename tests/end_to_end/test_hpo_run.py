@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -121,3 +123,20 @@ def is_alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_a_study_can_be_run_from_any_thread(tmp_path: Path) -> None:
+    """Signals are the main thread's alone; a notebook's server, say, runs studies in others."""
+    folder = WorkingFolder(tmp_path / "work", 2, pause=0.0)
+    script = (
+        "import threading, hpo\n"
+        "run = lambda: print(hpo.run('study.toml', workers=2, tracking='none', quiet=True))\n"
+        "thread = threading.Thread(target=run)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder.path, capture_output=True, text=True, timeout=120, check=False
+    )
+
+    assert "complete, 2 complete, best " in done.stdout, done.stderr

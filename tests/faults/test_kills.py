@@ -168,6 +168,14 @@ def _left_behind(campaign: Campaign) -> list[bytes]:
     return list(left.values())
 
 
+@pytest.fixture
+def campaign(tmp_path: Path) -> Campaign:
+    """A study that is under no fire but the test's own."""
+    campaign = Campaign(tmp_path, storage=str(tmp_path / "hpo.journal"), kills=0, weights={}, seed=0)
+    campaign.prepare()
+    return campaign
+
+
 def run_script(campaign: Campaign, script: str) -> subprocess.CompletedProcess[str]:
     """``hpo run`` with four trials, by a script that has changed what it wants to change."""
     options = ["--workers", "2", "--storage", campaign.storage, "--tracking", "none", "-q", "--set", "budget.trials=4"]
@@ -182,9 +190,7 @@ def run_script(campaign: Campaign, script: str) -> subprocess.CompletedProcess[s
     )
 
 
-def test_a_driver_that_is_told_to_end_while_ray_starts_ends_as_at_any_other_time(tmp_path: Path) -> None:
-    campaign = Campaign(tmp_path, storage=str(tmp_path / "hpo.journal"), kills=0, weights={}, seed=0)
-    campaign.prepare()
+def test_a_driver_that_is_told_to_end_while_ray_starts_ends_as_at_any_other_time(campaign: Campaign) -> None:
     driver = campaign.start_driver(budget=4)
     deadline = time.monotonic() + STUCK
     while not any(PROGRAMS[GCS] in command for command in campaign.processes().values()):
@@ -201,10 +207,8 @@ def test_a_driver_that_is_told_to_end_while_ray_starts_ends_as_at_any_other_time
     assert [trial.state for trial in campaign.trials()] == [COMPLETE] * campaign.budget
 
 
-def test_a_driver_that_is_told_to_end_while_it_connects_to_ray_is_not_taken_for_a_crash(tmp_path: Path) -> None:
+def test_a_driver_that_is_told_to_end_while_it_connects_to_ray_is_not_taken_for_a_crash(campaign: Campaign) -> None:
     """Ray's own handler of crashes would have the process abort three seconds later."""
-    campaign = Campaign(tmp_path, storage=str(tmp_path / "hpo.journal"), kills=0, weights={}, seed=0)
-    campaign.prepare()
     script = (
         "import os, signal, time\n"
         "from hpo import cli\n"
@@ -226,10 +230,8 @@ def test_a_driver_that_is_told_to_end_while_it_connects_to_ray_is_not_taken_for_
     assert not _left_behind(campaign)
 
 
-def test_a_ray_that_dies_before_it_has_a_worker_is_started_again(tmp_path: Path) -> None:
+def test_a_ray_that_dies_before_it_has_a_worker_is_started_again(campaign: Campaign) -> None:
     """Killed before it is asked for its nodes: Ray's own function waits for a minute, and then ends the driver."""
-    campaign = Campaign(tmp_path, storage=str(tmp_path / "hpo.journal"), kills=0, weights={}, seed=0)
-    campaign.prepare()
     script = (
         "import os, ray, time\n"
         "from hpo import cli\n"
