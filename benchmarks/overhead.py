@@ -1,7 +1,7 @@
-"""What a trial costs beside its objective: hpo, plain Optuna and Ray Tune, in one run.
+"""What a trial costs in addition to its objective: hpo, plain Optuna and Ray Tune, in one run.
 
-The objective is trivial (one report), so that all the time is overhead. Start-up (Ray, imports) is not counted on any
-side; it is paid once. Rounds alternate between the sides; the medians count.
+The objective is trivial (one report), so that all time is overhead. Start-up (Ray, imports) is not counted. The
+programs take turns; the medians count.
 
     python benchmarks/overhead.py [--trials 1000] [--tune-trials 20] [--rounds 3]
 """
@@ -36,17 +36,19 @@ def objective(params: dict[str, float], seed: int) -> float:
 
 def hpo_side(trials: int, folder: Path, tracking: bool) -> float:
     from hpo.execution import Job
-    from hpo.execution.ray import RayExecutor
+    from hpo.execution.ray.pool import RayExecutor
     from hpo.ledger.address import parse as parse_address
     from hpo.ledger.ledger import Ledger
-    from hpo.search import Search
+    from hpo.search.loop import Search
     from hpo.study import parse
     from hpo.tracking import NoTracker, Tracker
     from hpo.tracking.mirror import Mirror
     from hpo.tracking.mlflow import MlflowStore
 
     study = parse(STUDY | {"budget": {"trials": trials}}, file="overhead")
-    executor = RayExecutor(Job(str(study.objective), study.metric, (str(Path.cwd()),)), WORKERS, study.workers)
+    executor = RayExecutor(
+        Job(str(study.objective), study.metric, study.fixed, (str(Path.cwd()),)), WORKERS, study.workers
+    )
     while executor.free < WORKERS:
         executor.poll(0.1)
     ledger = Ledger.open(parse_address(str(folder / "hpo.journal")), study)
@@ -54,7 +56,7 @@ def hpo_side(trials: int, folder: Path, tracking: bool) -> float:
     tracker: Tracker = NoTracker()
     if tracking:
         store = MlflowStore(f"sqlite:///{folder / 'mlflow.db'}", study, ledger.uid, ledger.created)
-        store.open([])  # the database's own tables are made once, not per trial
+        store.open([])  # not counted: the database's tables are made once
         tracker = Mirror(lambda: store, [], print)
     start = time.perf_counter()
     search.run(executor, [tracker])
@@ -106,8 +108,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
 
-    from hpo.execution import ray
-    from hpo.resources import Resources
+    from hpo.execution.ray import cluster as ray
+    from hpo.study.workers import Resources
 
     ray.start("local", WORKERS, Resources(1, 0, 0))
     sides: dict[str, Callable[[Path], float]] = {

@@ -1,12 +1,12 @@
-"""Which sampler and which pruner find more for the same work: the chapter's search on the real MNIST, many times.
+"""Which sampler and which pruner find better values for the same work: the search of Fig 6-24 on MNIST, many times.
 
-Random search, TPE and narrowing with 100 trials each; ASHA and Hyperband over random search with the worker time of
-those 100 trials, counted in epochs. Repeat r gives every side the seed r and the validation split r, so the sides are
-compared pair by pair. A search that has finished is not run again: the same command goes on, and prints the table.
+Random search, TPE and narrowing run 100 trials each. ASHA and Hyperband, with random search, get the same number of
+epochs. Repeat r gives every method seed r and validation split r, so that methods are compared pair by pair. The same
+command resumes an interrupted benchmark, and prints the table.
 
     HPO_DATA_DIR=... OMP_NUM_THREADS=1 python benchmarks/search.py [--repeats 10] [--processes 2] [--folder DIR]
 
-With --table it runs nothing, and prints what the repeats say that all sides have finished.
+With --table it runs nothing, and prints the table of the repeats that all methods have finished.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from pathlib import Path
 
 import numpy as np
 
+from hpo.compare.comparison import BEST, REPORTS, TRIALS, Comparison, Contrast, Trace, compare, contrast, correct, trace
 from hpo.execution import Job
 from hpo.execution.inline import InlineExecutor
-from hpo.ledger import books
+from hpo.ledger import snapshots as books
 from hpo.ledger.address import parse
 from hpo.ledger.ledger import Ledger
-from hpo.search import Search
+from hpo.search.loop import Search
 from hpo.study import load
-from hpo.trial import Trial
-from hpo.verdict import BEST, REPORTS, TRIALS, Comparison, Contrast, Trace, compare, contrast, correct, trace
+from hpo.trial import Direction, Trial
 
 FILE = Path(__file__).parents[1] / "studies" / "fig_6_24.toml"
 EPOCHS = 50
-# What makes each side, beside the file; all options that are not named have their defaults.
+# How each method differs from the file; all other options have their defaults.
 SIDES: dict[str, tuple[str, ...]] = {
     "random": (),
     "tpe": ("sampler.name=tpe",),
@@ -42,7 +42,7 @@ SIDES: dict[str, tuple[str, ...]] = {
 
 
 class Limit:
-    """A watcher that ends a search after so many epochs of finished trials."""
+    """A watcher that ends a search when its finished trials have this many epochs."""
 
     def __init__(self, search: Search, epochs: int) -> None:
         self._search = search
@@ -71,7 +71,7 @@ def search(side: str, repeat: int, trials: int, folder: Path) -> list[Trial]:
     try:
         one = Search(study, ledger)
         limit = Limit(one, trials * EPOCHS)
-        one.run(InlineExecutor(Job(study.objective, study.metric)), [limit])
+        one.run(InlineExecutor(Job(study.objective, study.metric, study.fixed)), [limit])
         return one.trials
     finally:
         ledger.close()
@@ -97,7 +97,11 @@ def read(sides: Sequence[str], repeats: int, trials: int, folder: Path) -> dict[
     found: dict[str, dict[int, Trace]] = {}
     for side in sides:
         known = books.read_all(parse(str(folder / f"{side}.journal")), lambda name: True)
-        traces = {r: trace(known[f"{side}-r{r}"].trials, "maximize") for r in range(repeats) if f"{side}-r{r}" in known}
+        traces = {
+            r: trace(known[f"{side}-r{r}"].trials, Direction.MAXIMIZE)
+            for r in range(repeats)
+            if f"{side}-r{r}" in known
+        }
         found[side] = {r: one for r, one in traces.items() if len(one.reports) and one.reports[-1] >= trials * EPOCHS}
     whole = set.intersection(*(set(traces) for traces in found.values()))
     return {side: {repeat: traces[repeat] for repeat in sorted(whole)} for side, traces in found.items()}
@@ -109,7 +113,7 @@ def tables(found: dict[str, dict[int, Trace]], trials: int) -> Iterator[str]:
     yield f"{len(ends)} repeats; the target is the median best of `random` after {trials} trials, {target:.3g}."
     for axis, names in ((TRIALS, ("random", "tpe", "narrowing")), (REPORTS, ("random", "asha", "hyperband"))):
         if all(name in found for name in names):
-            yield from table(compare({name: found[name] for name in names}, "maximize", axis, target))
+            yield from table(compare({name: found[name] for name in names}, Direction.MAXIMIZE, axis, target))
     yield from third(found, trials * EPOCHS)
 
 
@@ -151,9 +155,11 @@ def third(found: dict[str, dict[int, Trace]], epochs: int) -> Iterator[str]:
         if name in found:
             own = np.array([one.at(less, REPORTS, 0.0)[0] for one in found[name].values()])
             rows.append(
-                contrast(BEST, (f"{name} after {less[0]:,} epochs", own), ("random after all", base), "maximize")
+                contrast(
+                    BEST, (f"{name} after {less[0]:,} epochs", own), ("random after all", base), Direction.MAXIMIZE
+                )
             )
-    yield from differences(correct(rows, "maximize"))
+    yield from differences(correct(rows, Direction.MAXIMIZE))
 
 
 def until(one: Trace, value: float) -> float:
@@ -206,10 +212,10 @@ def main() -> None:
         parser.error("no repeat is finished on every side")
     print("\n".join(tables(found, options.trials)))
     if options.figure is not None:
-        from hpo.report.figures.comparison import comparison
+        from hpo.compare.figure import comparison
         from hpo.report.files import png
 
-        options.figure.write_bytes(png(comparison(compare(found, "maximize", REPORTS), "val_accuracy")))
+        options.figure.write_bytes(png(comparison(compare(found, Direction.MAXIMIZE, REPORTS), "val_accuracy")))
 
 
 if __name__ == "__main__":

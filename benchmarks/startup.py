@@ -1,14 +1,16 @@
-"""How long a person waits before any trial runs: for an answer that needs no work, for Ray, and for `hpo run`.
+"""How long it takes until a trial runs: for `--help` and errors, for Ray, and for `hpo run`.
 
-    python benchmarks/startup.py [RUNS]
+    python benchmarks/startup.py [--runs 5] [--commands] [--side NAME=FOLDER ...]
 
-Medians and spreads of RUNS (5) fresh processes each, the cases alternating. Ray's own table leaves out one part of a
-local Ray after the other, from Ray as it comes to Ray as hpo starts it; then it tries what hpo does not do. Its
-columns: `ray.init`, two actors ready after it, `ray.shutdown`, and the processor time of all processes together.
+Medians and spreads of new processes; the cases take turns. With --commands the table of Ray is left out. A side is
+another checkout of hpo, whose commands take turns with those of this one. The table of Ray leaves out one part of a
+local Ray after the other, from Ray's defaults to Ray as hpo starts it, and then tries what hpo does not do. Its
+columns: `ray.init`, two actors that are ready, `ray.shutdown`, and the processor time of all processes together.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,7 @@ space.x = { low = 0.0, high = 1.0 }
 budget.trials = 2
 """
 OBJECTIVE = "def objective(params, seed):\n    return params['x']\n"
-# Settings of this project's own machines that no user has, and that slow imports down.
+# Settings that slow down imports or matrix products; some test machines have them, users do not.
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "OPENBLAS_CORETYPE")}
 
 # What is left out of a local Ray, one part after the other.
@@ -43,7 +46,9 @@ RAY |= {
 }
 
 
-def start_ray(without: list[str] = (), init: dict[str, Any] | None = None, hpo: bool = False, **_: Any) -> list[float]:
+def start_ray(
+    without: Sequence[str] = (), init: dict[str, Any] | None = None, hpo: bool = False, **_: Any
+) -> list[float]:
     """In a process of its own: seconds until Ray runs, until two actors are ready, for its end, and of processors."""
     import psutil
     import ray
@@ -58,13 +63,13 @@ def start_ray(without: list[str] = (), init: dict[str, Any] | None = None, hpo: 
         if part in without:
             setattr(Node, method, lambda self, **_: setattr(self, "_webui_url", ""))
     if "log monitor" in without:
-        Node.start_log_monitor = lambda self: None
+        setattr(Node, "start_log_monitor", lambda self: None)  # noqa: B010
     if "agents" in without:  # half of what they import
         sys.modules["ray.dashboard.optional_deps"] = None  # type: ignore[assignment]
     marks = [time.perf_counter()]
     if hpo:
-        from hpo.execution import ray as ours
-        from hpo.resources import Resources
+        from hpo.execution.ray import cluster as ours
+        from hpo.study.workers import Resources
 
         ours.start("local", 2, Resources(cpus=1.0, gpus=0.0, memory=0.0))
     else:
@@ -103,11 +108,18 @@ def measure_ray(name: str, folder: str) -> list[float]:
     if "metrics collection" in spec.get("without", ()):
         environment["RAY_enable_metrics_collection"] = "0"
     _, printed = run([__file__, json.dumps(spec)], folder, **environment)
-    return json.loads(printed.splitlines()[-1])  # type: ignore[no-any-return]
+    return json.loads(printed.splitlines()[-1])
 
 
-def main(runs: int = 5) -> None:
-    commands = {
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--commands", action="store_true", help="leave out the table of Ray")
+    parser.add_argument("--side", action="append", default=[], metavar="NAME=FOLDER")
+    options = parser.parse_args()
+    runs, ray_parts = options.runs, {} if options.commands else RAY
+    sides = {"": str(Path(__file__).resolve().parents[1])} | dict(side.split("=", 1) for side in options.side)
+    cases = {
         "python -c pass": (["-c", "pass"], 0),
         "hpo --help": (["-m", "hpo", "--help"], 0),
         "hpo run BAD.toml": (["-m", "hpo", "run", "bad.toml"], 2),
@@ -115,19 +127,23 @@ def main(runs: int = 5) -> None:
         "hpo run, 2 workers, no MLflow": (["-m", "hpo", "run", "study.toml", "--workers=2", "--tracking=none"], 0),
         "hpo run, 2 workers, MLflow": (["-m", "hpo", "run", "study.toml", "--workers=2"], 0),
     }
+    commands = {f"{name} {side}".strip(): (*case, at) for name, case in cases.items() for side, at in sides.items()}
     took: dict[str, list[float]] = {name: [] for name in commands}
-    parts: dict[str, list[list[float]]] = {name: [] for name in RAY}
-    for turn in range(-1, runs):  # one before they count: byte code is written, files are in memory
+    parts: dict[str, list[list[float]]] = {name: [] for name in ray_parts}
+    for turn in range(-1, runs):  # one that does not count: it writes byte code and fills the file cache
         for name in parts:
             with tempfile.TemporaryDirectory() as folder:
                 parts[name].append(measure_ray(name, folder)) if turn >= 0 else measure_ray(name, folder)
-        for name, (command, code) in commands.items():
-            with tempfile.TemporaryDirectory() as folder:
+        for name, (command, code, side) in commands.items():
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
                 for file, text in (("bad.toml", BAD_STUDY), ("study.toml", STUDY), ("objective.py", OBJECTIVE)):
                     Path(folder, file).write_text(text)
-                seconds, _ = run(command, folder, code)
+                seconds, _ = run(command, folder, code, PYTHONPATH=side)
+                while list(Path(folder, ".hpo").glob("pages/*.log")):  # the report, which nobody waits for
+                    time.sleep(0.1)
                 took[name] += [seconds] if turn >= 0 else []
-    print(f"{'':36}{'init':>7}{'actors':>8}{'end':>7}{'sum':>8}{'all sums':>14}{'processors':>12}")
+    if parts:
+        print(f"{'':36}{'init':>7}{'actors':>8}{'end':>7}{'sum':>8}{'all sums':>14}{'processors':>12}")
     for name, rows in parts.items():
         init, actors, end, processors = (statistics.median(column) for column in zip(*rows, strict=True))
         sums = [sum(row[:3]) for row in rows]
@@ -143,4 +159,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] and sys.argv[1].startswith("{"):
         print(json.dumps(start_ray(**json.loads(sys.argv[1]))))
     else:
-        main(*map(int, sys.argv[1:]))
+        main()

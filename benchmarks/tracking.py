@@ -1,10 +1,9 @@
 """What it costs to show a trial of 50 epochs in MLflow: hpo's mirror, and MLflow's fluent API called per epoch.
 
-All sides log two metrics per epoch, two parameters and the trial's state, into a local database and to servers of one
-and of four workers on this machine. "search" is what a trial costs the search's own thread while the mirror works
-beside it (52 updates: start, epochs, end). "finished" is the mirror's time for a trial that it first sees when it is
-over, "live" for one that it sees four times. Fluent calls work in the trial itself. Rounds alternate between the sides,
-medians count.
+Both log two metrics per epoch, two parameters and the trial's state, into a local database and to servers with one and
+with four workers on this machine. "search" is the time of the search's own thread per trial while the mirror works (52
+updates: start, epochs, end). "finished" is the mirror's time for a trial that it first sees when it has ended, "live"
+for one that it sees four times. Fluent calls run in the trial itself. The programs take turns; the medians count.
 
     python benchmarks/tracking.py [--trials 100] [--fluent-trials 4] [--rounds 3]
 """
@@ -22,12 +21,13 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from hpo.study import parse
 from hpo.tracking.mirror import Mirror
 from hpo.tracking.mlflow import MlflowStore
-from hpo.trial import COMPLETE, Report, Trial
+from hpo.trial import Report, Reports, State, Trial
 
 EPOCHS = 50
 STUDY = {
@@ -49,15 +49,15 @@ def open_store(uri: str) -> MlflowStore:
 
 
 def updates(number: int) -> Iterator[Trial]:
-    """A trial at its start, after every epoch, and at its end; the same object every time."""
+    """A trial at its start, after every epoch, and at its end."""
     trial = Trial(number, {"lr": 0.5, "weight_decay": 0.5}, seed=number, started=time.time(), worker="here/1")
     yield trial
+    began, reports = time.time(), []
     for epoch in range(1, EPOCHS + 1):
-        metrics = {"loss": 1 / epoch, "accuracy": 1 - 1 / epoch}
-        trial.reports.append(Report(epoch, (trial.started or 0) + epoch, metrics))
+        reports.append(Report(epoch, began + epoch, {"loss": 1 / epoch, "accuracy": 1 - 1 / epoch}))
+        trial = replace(trial, reports=Reports(reports))
         yield trial
-    trial.ended, trial.value, trial.state = (trial.started or 0) + EPOCHS, 1 / EPOCHS, COMPLETE
-    yield trial
+    yield replace(trial, ended=began + EPOCHS, values=(1 / EPOCHS,), state=State.COMPLETE)
 
 
 def search_side(uri: str, trials: int) -> float:

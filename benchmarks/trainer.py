@@ -1,17 +1,18 @@
-"""The trainer against PyTorch, scikit-learn and the limits of the machine, in one run.
+"""The trainer compared with PyTorch, scikit-learn and the limits of the machine, in one run.
 
     python benchmarks/trainer.py [--repeats 7] [--only abcdef] [--clock cpu]
 
-One process, one thread, float32. Each case alternates between the sides and prints the median of each and its ratio
-to this trainer. PyTorch is needed here only (`pip install torch==2.13.0`); without it its columns stay empty.
+One process, one thread, float32. In each case the programs take turns; it prints the median of each and its ratio to
+this trainer. PyTorch is needed only here (`pip install torch==2.13.0`); without it, its columns are empty.
 """
 
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.remove(str(Path(__file__).resolve().parent))  # this file is not the package of its name
-# before NumPy is imported: one thread, and the BLAS kernel that this processor deserves
+# before NumPy is imported: one thread, and the fastest BLAS kernel of this processor
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 os.environ.pop("OPENBLAS_CORETYPE", None)
 
@@ -33,7 +34,7 @@ from trainer.optimizers import OPTIMIZERS, SGD
 try:
     import torch
 except ImportError:
-    torch = None
+    torch = None  # type: ignore[assignment]
 
 MINIMUM_REPEATS = 7
 
@@ -41,7 +42,20 @@ MINIMUM_REPEATS = 7
 class Case:
     """One network and training, the same for all sides: the examples, the batches, the evaluation."""
 
-    def __init__(self, name, x, t, hidden, *, batch, epochs, updates, validation=None, lr=0.01, **network):
+    def __init__(
+        self,
+        name: str,
+        x: Any,
+        t: Any,
+        hidden: Any,
+        *,
+        batch: int,
+        epochs: int,
+        updates: Any,
+        validation: Any = None,
+        lr: float = 0.01,
+        **network: Any,
+    ) -> None:
         self.name, self.x, self.t, self.hidden = name, x, t, hidden
         self.batch, self.epochs, self.updates, self.validation, self.lr = batch, epochs, updates, validation, lr
         self.network = {"weight_decay": 1e-4} | network
@@ -49,12 +63,12 @@ class Case:
         self.evaluated = len(t) if validation is not None else 1
 
     @property
-    def measured(self):
+    def measured(self) -> list[Any]:
         """What every side evaluates at the end of each epoch."""
         shown = [(self.x[: self.evaluated], self.t[: self.evaluated])]
         return shown if self.validation is None else [*shown, self.validation]
 
-    def ours(self):
+    def ours(self) -> Any:
         rng = np.random.default_rng(0)
         network = Network(self.x.shape[1], self.hidden, self.classes, rng, **self.network)
         reports = fit(
@@ -71,7 +85,7 @@ class Case:
         *_, last = reports
         return last["loss"]
 
-    def pytorch(self):
+    def pytorch(self) -> Any:
         x, t = torch.from_numpy(self.x), torch.from_numpy(self.t)
         measured = [(torch.from_numpy(a), torch.from_numpy(b)) for a, b in self.measured]
         model = self.pytorch_model()
@@ -98,7 +112,7 @@ class Case:
             model.train()
         return float(total) / self.updates
 
-    def pytorch_model(self):
+    def pytorch_model(self) -> Any:
         layers = []
         for n_in, n_out in itertools.pairwise([self.x.shape[1], *self.hidden]):
             layers.append(torch.nn.Linear(n_in, n_out))
@@ -111,7 +125,7 @@ class Case:
                 layers.append(torch.nn.Dropout(self.network["dropout"]))
         return torch.nn.Sequential(*layers, torch.nn.Linear(self.hidden[-1], self.classes))
 
-    def scikit_learn(self):
+    def scikit_learn(self) -> Any:
         """Shuffled epochs, as it knows no other; the same number of updates and the same evaluation."""
         model = MLPClassifier(
             self.hidden, solver="sgd", momentum=0.0, learning_rate_init=self.lr, alpha=1e-4, batch_size=self.batch
@@ -124,7 +138,7 @@ class Case:
                 float((model.predict(some_x) == some_t).mean())
         return model.loss_
 
-    def limit(self):
+    def limit(self) -> None:
         """The multiplications alone, into buffers that are there already."""
         once, per_epoch = self.products
         for _ in range(self.epochs):
@@ -134,7 +148,7 @@ class Case:
             for a, b, out in per_epoch:
                 np.matmul(a, b, out=out)
 
-    def prepare_limit(self):
+    def prepare_limit(self) -> None:
         once, per_epoch = [], []
         rng = np.random.default_rng(0)
         for i, (n_in, n_out) in enumerate(itertools.pairwise([self.x.shape[1], *self.hidden, self.classes])):
@@ -148,7 +162,7 @@ class Case:
         self.products = once, per_epoch
 
 
-def cases(only):
+def cases(only: Any) -> Any:
     x, t = data.load_train("mnist")
     x, t = np.array(x), np.array(t)  # in memory, as every side would have it
     digits = [np.array(array) for array in data.load_train("digits", 1280)]
@@ -175,7 +189,7 @@ def cases(only):
             updates=2000,
         ),
         "c": lambda: Case(
-            "(c) digits: 64-50-10, batch 32, 2000 updates", *digits, [50], batch=32, epochs=50, updates=40
+            "(c) digits: 64-50-10, batch 32, 2000 updates", digits[0], digits[1], [50], batch=32, epochs=50, updates=40
         ),
         "d": lambda: Case(
             "(d) 784-1024-1024-10, batch 256, 40 updates",
@@ -206,7 +220,7 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 def alternate(sides: dict[str, Callable[[], object]], repeats: int, clock: Callable[[], float]) -> dict[str, float]:
     """Median seconds of each side; the sides take turns, after one turn that does not count."""
-    seconds = {name: [] for name in sides}
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(repeats + 1):
         for name, run in sides.items():
             started = clock()
@@ -257,15 +271,15 @@ def time_optimizers(repeats: int, clock: Callable[[], float], size: int = 1_000_
     source, target = grads.copy(), np.empty_like(grads)
     sides: dict[str, Callable[[], object]] = {}
 
-    def copy():
+    def copy() -> None:
         for _ in range(steps):
             np.copyto(target, source)
 
-    def ours(optimizer, params, gradient):
+    def ours(optimizer: Any, params: dict[str, Any], gradient: Any) -> None:
         for _ in range(steps):
             optimizer.update(params, gradient)
 
-    def theirs(optimizer):
+    def theirs(optimizer: Any) -> None:
         for _ in range(steps):
             optimizer.step()
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from hpo.ledger import books
+from hpo.ledger import snapshots as books
 from hpo.ledger.address import parse
-from hpo.trial import COMPLETE, Trial
+from hpo.trial import State, Trial
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -45,7 +45,7 @@ class Results:
 
     def curves(self, study: str, metric: str, **params: Any) -> Floats:
         """A metric of the complete trials with these parameters, shape (trials, reports)."""
-        complete = [trial for trial in self.trials(study, **params) if trial.state == COMPLETE]
+        complete = [trial for trial in self.trials(study, **params) if trial.state == State.COMPLETE]
         return np.array([[report.metrics[metric] for report in trial.reports] for trial in complete])
 
     def last(self, study: str, metric: str, **params: Any) -> Floats:

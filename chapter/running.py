@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from hpo.cli.drive import Engine, check_before_work, drive, resumable
+from hpo import service
 from hpo.errors import Interrupted
+from hpo.executors import Executors
 from hpo.ledger.address import parse
 from hpo.study import Study, load
 
@@ -45,19 +46,21 @@ def run(wanted: Sequence[Study], folder: Path, *, workers: int | None = None, tr
     folder.mkdir(parents=True, exist_ok=True)
     where = parse(str(folder.absolute() / "hpo.journal"))
     for study in wanted:
-        check_before_work(study, where)
+        service.check(study, where)
     before = Path.cwd()
     os.chdir(folder)  # MLflow puts what it keeps into the working folder
     try:
-        with resumable("make chapter"), closing(Engine(wanted[0].workers, workers, None, verbose=False)) as engine:
+        executors = Executors(wanted[0].workers, workers)
+        with service.resumable("make chapter"), closing(executors):
             for study in wanted:
                 begun = time.monotonic()
-                search, missing = drive(study, where, engine, tracking=tracking or "sqlite:///mlflow.db", quiet=True)
-                if search.interrupted:
-                    raise Interrupted("make chapter")
-                late = f", {missing} not in MLflow yet" if missing else ""
+                uri = tracking or "sqlite:///mlflow.db"
+                result = service.run(study, where, executors, tracking=uri, quiet=True)
+                if result.interrupted:
+                    raise Interrupted.during("make chapter")
+                late = f", {result.unwritten} not in MLflow yet" if result.unwritten else ""
                 seconds = time.monotonic() - begun
-                sys.stdout.write(f"{study.name}: {len(search.trials)} trials, {seconds:.1f} s{late}\n")
+                sys.stdout.write(f"{study.name}: {len(result.trials)} trials, {seconds:.1f} s{late}\n")
                 sys.stdout.flush()
     finally:
         os.chdir(before)

@@ -14,10 +14,10 @@ from chapter.remarks import REMARKS, table
 from chapter.results import Results
 from chapter.rows import ROWS
 from chapter.rows.row import Finding, Row
-from hpo.report.drawings import draw
+from hpo.insight.usage import usage
 from hpo.report.figures import FIGURES
 from hpo.report.files import png
-from hpo.report.usage import usage
+from hpo.report.kinds import draw
 from hpo.study import Study
 
 # Figures of every report that the chapter has too.
@@ -32,7 +32,7 @@ def write_figures(results: Results, wanted: Sequence[Study], folder: Path) -> li
     written = []
     for study in wanted:
         trials = results.trials(study.name)
-        figures = [(drawing.name, draw(study, trials, drawing)) for drawing in study.figures]
+        figures = [(spec.name, draw(study, trials, spec)) for spec in study.figures]
         if study.name in REPORTED:
             kind, name = REPORTED[study.name]
             figures.append((name, FIGURES[kind](study, trials)))

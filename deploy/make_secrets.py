@@ -1,6 +1,6 @@
-"""``make secrets``: what docker-compose.yml must be told and nobody else, random, in ``.env``, readable by you alone.
+"""``make secrets``: random secrets for docker-compose.yml, in ``.env``, which only you can read.
 
-Run again it keeps what is there, adds what is missing, and refuses a file that others can read. It prints no secret.
+Run again, it keeps existing secrets, adds missing ones, and refuses a file that others can read. It prints no secret.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import sys
 from pathlib import Path
 
 SECRETS = {
-    "HPO_RAY_TOKEN": "whoever has it runs code on the cluster",
+    "HPO_RAY_TOKEN": "gives the right to run code on the cluster",
     "HPO_LEDGER_PASSWORD": "PostgreSQL, role hpo",
-    "HPO_MLFLOW_PASSWORD": "MLflow, user hpo: what drivers write runs with",
-    "HPO_MLFLOW_ADMIN_PASSWORD": "MLflow, user admin: what you log in to the UI with",
+    "HPO_MLFLOW_PASSWORD": "MLflow, user hpo: for drivers, to write runs",
+    "HPO_MLFLOW_ADMIN_PASSWORD": "MLflow, user admin: for you, to log in to the UI",
     "HPO_MLFLOW_DATABASE_PASSWORD": "PostgreSQL, role mlflow",
-    "HPO_MLFLOW_SECRET_KEY": "what MLflow signs its forms with",
+    "HPO_MLFLOW_SECRET_KEY": "for MLflow, to sign its forms",
 }
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 

@@ -1,36 +1,48 @@
-"""Studies from Python and from notebooks: ``hpo.run``, ``hpo.watch`` and ``hpo.read``."""
+"""Studies from Python and from notebooks: ``hpo.run``, ``hpo.watch``, ``hpo.read`` and ``hpo.connect``."""
 
 from __future__ import annotations
 
+import copy
 import os
+import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hpo.cli.text import number, seconds, value
-from hpo.ledger.address import DEFAULT_STORAGE, parse
-from hpo.ledger.storage import probe
+from hpo import requests, service
+from hpo.errors import InputError
+from hpo.executors import Executors
+from hpo.fronts import front_of, ranked
+from hpo.ledger.address import DEFAULT_STORAGE, Address, parse
+from hpo.machine import absolute, expand
+from hpo.requests import Connection
 from hpo.study import Study, load
 from hpo.study import parse as parse_study
+from hpo.study.overrides import override
+from hpo.text import duration, number, value
 from hpo.tracking import DEFAULT_TRACKING
-from hpo.trial import Trial, best_first, counts
+from hpo.trial import Trial, counts
 
-# How many of the best trials a result shows of itself.
+if TYPE_CHECKING:
+    import pandas as pd
+
+# How many of the best trials a result shows in a notebook.
 TOP = 5
 
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """A study and what has become of it.
+    """A study and its trials.
 
     Attributes:
         study: What was searched.
         trials: In order of their numbers.
-        state: ``"complete"`` (the budget is spent), ``"stopped"`` (it can go on) or ``"running"``.
+        state: ``"complete"`` (the budget is spent), ``"stopped"`` (it can be resumed), ``"failed"`` (no trial is
+            complete) or ``"running"``.
     """
 
     study: Study
@@ -39,19 +51,57 @@ class Result:
 
     @property
     def best(self) -> Trial | None:
-        """The best complete trial: its ``number``, ``value`` and ``params``; None without any."""
-        return next(iter(best_first(self.trials, self.study.direction)), None)
+        """The best complete trial: its ``number``, ``value`` and ``params``; None without any.
+
+        With several objectives, the trial of the front that is best by the first.
+        """
+        return next(iter(self.front), None)
+
+    @property
+    def front(self) -> list[Trial]:
+        """The Pareto front: the complete trials that no other one beats, best by the first objective first."""
+        return front_of(self.trials, self.study.objectives)
 
     def rows(self) -> list[dict[str, Any]]:
-        """One flat row per trial, as ``pandas.DataFrame`` takes them: number, state, value, seconds, parameters."""
-        return [
-            {"number": t.number, "state": t.state, "value": t.value, "seconds": t.seconds, **t.params}
-            for t in self.trials
-        ]
+        """One flat row per trial, as ``pandas.DataFrame`` takes them: number, state, value, seconds, parameters.
+
+        With several objectives, each value stands under its objective's name. A parameter of one of these names stands
+        under ``params.NAME``.
+        """
+        rows = []
+        for t in self.trials:
+            values = {"value": t.value} if len(self.study.objectives) == 1 else t.named(self.study.objectives)
+            own = {"number": t.number, "state": t.state, **values, "seconds": t.seconds}
+            rows.append(own | {f"params.{name}" if name in own else name: v for name, v in t.params.items()})
+        return rows
+
+    def dataframe(self) -> pd.DataFrame:
+        """One row per trial, with the trial's number as index: all that the ledger has but the course of the metrics.
+
+        The columns are those of :meth:`rows`, then ``seed``, ``attempt``, ``worker``, ``started`` and ``ended`` (UTC),
+        ``error``, ``reports`` (how many) and each reported metric's last value. A parameter or metric of the name of
+        another column stands under ``params.NAME`` or ``metrics.NAME``.
+        """
+        import pandas as pd
+
+        from hpo.moving.export import trial_rows
+
+        rows = self.rows()
+        for row, full in zip(rows, trial_rows(self.trials), strict=True):
+            own = {key: value for key, value in full.items() if not key.startswith(("value", "params.", "metrics."))}
+            for name in own.keys() & row.keys() - {"number", "state", "seconds"}:  # a parameter's
+                row[f"params.{name}"] = row.pop(name)
+            row |= own
+            last = {key.removeprefix("metrics."): v for key, v in full.items() if key.startswith("metrics.")}
+            row |= {f"metrics.{name}" if name in row else name: value for name, value in last.items()}
+        frame = pd.DataFrame(rows).set_index("number") if rows else pd.DataFrame()
+        for name in frame.columns.intersection(["started", "ended"]):
+            frame[name] = pd.to_datetime(frame[name].astype(float), unit="s", utc=True)
+        return frame
 
     def lines(self) -> list[str]:
-        """What the trials say of each parameter, a sentence each."""
-        from hpo.report.insight import study_insight
+        """What the trials show about each parameter, one sentence each."""
+        from hpo.insight.parameters import study_insight
 
         return study_insight(self.study, self.trials, resamples=0).lines()
 
@@ -64,36 +114,39 @@ class Result:
         Raises:
             KeyError: When there is no such figure.
         """
-        from hpo.report.figures import FIGURES
+        from hpo.report.figures import FIGURES, FRONTS
 
-        return FIGURES[name](self.study, self.trials)
+        return (FRONTS | FIGURES)[name](self.study, self.trials)
 
     def report(self, folder: str | Path) -> Path:
         """Writes the report's page and figures into a folder; returns the page."""
+        from hpo.publish import examples
         from hpo.report.files import write
 
-        return write(self.study, self.trials, Path(folder))[0]
+        return write(self.study, self.trials, absolute(folder), examples=examples(self.study, self.trials))[0]
 
     def __repr__(self) -> str:
         best = f", best {number(self.best.value)} (trial {self.best.number})" if self.best else ""
+        if best and len(self.study.objectives) > 1:
+            best = f", {len(self.front)} on the front"
         return f"<{self.study.name}: {self.state}, {self._counted()}{best}>"
 
     def _repr_html_(self) -> str:
         names = [parameter.name for parameter in self.study.space.parameters]
-        heads = "".join(f"<th>{escape(head)}</th>" for head in ["trial", self.study.metric, *names, "time"])
+        heads = "".join(f"<th>{escape(head)}</th>" for head in ["trial", *self.study.objectives, *names, "time"])
         rows = "".join(
             "<tr>"
             + "".join(
                 f"<td>{escape(cell)}</td>"
                 for cell in [
                     str(trial.number),
-                    number(trial.value),
+                    *map(number, trial.values),
                     *(value(trial.params.get(name, "")) for name in names),
-                    seconds(trial.seconds),
+                    duration(trial.seconds),
                 ]
             )
             + "</tr>"
-            for trial in best_first(self.trials, self.study.direction)[:TOP]
+            for trial in ranked(self.trials, self.study.objectives)[:TOP]
         )
         return (
             f"<div><b>{escape(self.study.name)}</b>: {self.state}, {self._counted()}</div>"
@@ -105,7 +158,7 @@ class Result:
 
 
 def run(
-    study: str | Path | Mapping[str, Any],
+    study: str | Path | Mapping[str, Any] | Callable[..., Any],
     *,
     overrides: Sequence[str] = (),
     workers: int | None = None,
@@ -113,77 +166,170 @@ def run(
     storage: str | None = None,
     tracking: str | None = None,
     quiet: bool = False,
+    **keys: Any,
 ) -> Result:
-    """Runs a study, or goes on with it, as ``hpo run`` does; a notebook shows a bar under the cell.
+    """Runs a study, or resumes it, as ``hpo run`` does; a notebook shows a bar under the cell.
 
-    An interrupt (Ctrl-C, or the notebook's stop button) starts no new trials and lets the running ones finish; a second
-    one stops at once. Either way the same call goes on with the study.
+    ::
+
+        hpo.run(train, space={"lr": {"low": 1e-4, "high": 0.1, "log": True}}, metric="val_loss", direction="minimize",
+                budget={"trials": 30})
+
+    After an interrupt (Ctrl-C, or the notebook's stop button) no new trials start and the running ones may finish; a
+    second one stops at once. The same call resumes the study.
 
     Args:
-        study: A study file, or a study as nested tables.
-        overrides: ``"key=value"`` texts that replace single keys of a file.
+        study: A study file, a study as nested tables, or the objective itself: a function of a module, of this script
+            or of a notebook, with the rest of the study as keyword arguments.
+        overrides: ``"key=value"`` texts that replace single keys.
         workers: How many trials run at once; None fills the machine or the cluster; 0 runs them in this process,
-            without Ray, and is the only way for an objective that is defined in a notebook (``"__main__:objective"``).
-        address: A Ray cluster; None for ``RAY_ADDRESS``, and without that for this machine.
-        storage: The ledger; None for ``HPO_STORAGE``, and without that for ``hpo.journal``.
-        tracking: The MLflow tracking store, or ``"none"``; None for ``MLFLOW_TRACKING_URI``, and without that for
-            ``mlflow.db``.
+            without Ray.
+        address: A Ray cluster; None for ``RAY_ADDRESS``, or this machine if that is not set.
+        storage: The ledger; None for ``HPO_STORAGE``, or ``hpo.journal`` if that is not set.
+        tracking: The MLflow tracking store, or ``"none"``; None for ``MLFLOW_TRACKING_URI``, or
+            ``mlflow.db`` if that is not set.
         quiet: No progress.
+        **keys: The keys of a study file beside a function: ``space``, ``metric`` and ``direction`` (or
+            ``objectives``), ``budget``, ``fixed``, ``sampler``, ...; the ``name`` is the function's unless it is given.
 
     Raises:
-        hpo.errors.InputError: What was given is wrong; nothing was started.
-        hpo.errors.HpoError: The study could not go on.
+        hpo.errors.InputError: The input is wrong; nothing was started.
+        hpo.errors.HpoError: The study failed.
     """
     _import_optuna()
-    from hpo.cli.drive import Engine, check_before_work, drive
-
-    parsed = parse_study(study, file="study") if isinstance(study, Mapping) else load(study, overrides)
+    parsed = _study(study, overrides, keys)
     where = parse(_chosen(storage, "HPO_STORAGE", DEFAULT_STORAGE))
     uri = _chosen(tracking, "MLFLOW_TRACKING_URI", DEFAULT_TRACKING)
-    check_before_work(parsed, where)
     cluster = address if address is not None else os.environ.get("RAY_ADDRESS")
-    with closing(Engine(parsed.workers, workers, cluster, verbose=False)) as engine:
-        drive(parsed, where, engine, tracking=uri, quiet=quiet, publish=True)
+    code = None if workers == 0 else _code(parsed)
+    with closing(Executors(parsed.workers, workers, cluster, here=True, code=code)) as executors:
+        service.check(parsed, where, executors)
+        service.run(parsed, where, executors, tracking=uri, quiet=quiet, publish=True)
     return read(parsed.name, storage=storage)
 
 
+def _study(
+    given: str | Path | Mapping[str, Any] | Callable[..., Any], overrides: Sequence[str], keys: Mapping[str, Any]
+) -> Study:
+    if callable(given):
+        name = getattr(given, "__name__", "").lower()
+        given, keys = {"name": name, **keys, "objective": _reference(given)}, {}
+    if keys:
+        rule = "keys of a study go beside a function, not beside a file or a mapping"
+        raise InputError(f"{', '.join(keys)}: {rule}", key=next(iter(keys)), rule=rule)
+    if not isinstance(given, Mapping):
+        return load(Path(expand(str(given))), overrides)
+    raw = copy.deepcopy(dict(given))
+    for text in overrides:
+        override(raw, text)
+    return parse_study(raw, file="study")
+
+
+def _reference(function: Callable[..., Any]) -> str:
+    """A function's import path; the ledger keeps it, so it must lead back to the function."""
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    found: Any = sys.modules.get(module or "")
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if found is not function:
+        raise InputError(
+            f"objective: {name or function} is not at the top level of a module, script or notebook; a resumed study "
+            "could not find it again. Define it there with `def`, and give what it encloses as `fixed` parameters",
+            key="objective",
+            value=name or function,
+        )
+    return f"{module}:{name}"
+
+
+def _code(study: Study) -> bytes | None:
+    """What Ray's workers need of an objective that is defined in this program and that they cannot import.
+
+    This program pickles it for its own workers. It is written nowhere: what a ledger holds is never unpickled.
+    """
+    reference = study.objective
+    if not isinstance(reference, str) or not reference.startswith("__main__:"):
+        return None
+    import cloudpickle
+
+    from hpo.objective import resolve
+
+    try:
+        return bytes(cloudpickle.dumps(resolve(reference)))
+    except Exception as error:  # of whatever the function refers to
+        raise InputError(
+            f"objective: {reference} cannot be sent to workers ({type(error).__name__}: {error}); put it into "
+            "a module, or run it in this process with workers=0",
+            key="objective",
+            value=reference,
+        ) from error
+
+
 def watch(name: str, *, every: float = 2.0, storage: str | None = None) -> Result:
-    """Shows the progress of a study that another process runs, until it runs no more; returns what it is then.
+    """Shows the progress of a study that another process runs, until its search ends; returns the study as it is then.
 
     Args:
         name: The study.
-        every: Seconds between two looks at the ledger.
+        every: Seconds between two readings of the ledger.
         storage: The ledger, as in :func:`run`.
 
     Raises:
         hpo.errors.InputError: There is no such study, or no such ledger.
     """
     _import_optuna()
-    from hpo.cli.progress import follow
+    from hpo.progress import follow
 
-    where = parse(_chosen(storage, "HPO_STORAGE", DEFAULT_STORAGE))
-    probe(where, create=False)
-    book = follow(where, name, every)
-    return Result(book.study, book.trials, book.state)
+    snapshot = follow(_ledger(storage), name, every)
+    return Result(snapshot.study, snapshot.trials, snapshot.state)
 
 
 def read(name: str, *, storage: str | None = None) -> Result:
     """A study as the ledger has it now; arguments and errors are those of :func:`watch`."""
-    where = parse(_chosen(storage, "HPO_STORAGE", DEFAULT_STORAGE))
-    probe(where, create=False)
+    where = _ledger(storage)
     _import_optuna()
-    from hpo.ledger import books
+    from hpo.ledger import snapshots
 
-    book = books.read(where, name)
-    return Result(book.study, book.trials, book.state)
+    snapshot = snapshots.read(where, name)
+    return Result(snapshot.study, snapshot.trials, snapshot.state)
+
+
+def connect(study: str | Path | Mapping[str, Any], *, storage: str | None = None) -> Connection:
+    """A study for a program that runs its trials itself, beside a driver or without one::
+
+        study = hpo.connect("digits")
+        while asked := study.ask():
+            study.tell(asked, train(**asked.params))
+
+    Args:
+        study: The name of a study in the ledger. Or a study file (a path that ends in ``.toml``), or a study as nested
+            tables: it is recorded in the ledger where it is not known yet.
+        storage: The ledger, as in :func:`run`.
+
+    Raises:
+        hpo.errors.InputError: There is no such study, or no such ledger.
+    """
+    known = isinstance(study, str) and not study.endswith(".toml")
+    where = service.open_ledger(_chosen(storage, "HPO_STORAGE", DEFAULT_STORAGE), create=not known)
+    _import_optuna()
+    if known:
+        from hpo.ledger import snapshots
+
+        snapshots.head(where, str(study))
+        return Connection(str(study), where)
+    parsed = _study(study, (), {})
+    requests.begin(where, parsed)
+    return Connection(parsed.name, where)
+
+
+def _ledger(storage: str | None) -> Address:
+    return service.open_ledger(_chosen(storage, "HPO_STORAGE", DEFAULT_STORAGE))
 
 
 def _import_optuna() -> None:
-    """Without a notebook's warning that Optuna's own progress bar, which is not used here, would need ipywidgets."""
+    """Imports Optuna without a notebook's warning that its own progress bar, not used here, would need ipywidgets."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="IProgress not found")
         import optuna  # noqa: F401
 
 
 def _chosen(given: str | None, variable: str, default: str) -> str:
-    return given if given is not None else os.environ.get(variable) or default
+    return expand(given if given is not None else os.environ.get(variable) or default)

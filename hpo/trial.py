@@ -3,14 +3,63 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from enum import StrEnum
+from itertools import zip_longest
+from typing import Any, NamedTuple, overload
 
 # The note of a trial that belongs to a repeat of an experiment: which one, from 0.
 REPEAT = "hpo:repeat"
+# The note of a trial that was enqueued: what of it the study file says. (Optuna's name.)
+FIXED = "fixed_params"
+# The note of a trial whose first parameters broke a constraint: how often the sampler was asked again.
+REDRAW = "hpo:redraw"
+# The notes of a trial whose metrics have bounds: how far beyond each of them it is, as a share of the bound, 0 or less
+# inside (Optuna's name); and by how much it violates which.
+CONSTRAINTS, VIOLATIONS = "constraints", "hpo:violations"
+# The note of a trial that runs a failed one again: the number of that one, which no longer counts.
+RETRY_OF = "hpo:retry-of"
+# The note of a trial that somebody has asked for: to whom it is leased, and until when (``hpo ask``).
+LEASE = "hpo:lease"
+# The note of a trial that was added, retried or stopped by hand: by which request, by whom and when.
+BY_HAND = "hpo:by-hand"
+# The note of a trial that was taken over, and not run in this study: an :class:`Origin` as a list.
+FROM = "hpo:from"
+# The note of one that the budget counts all the same.
+COUNTED = "hpo:counted"
 
-RUNNING, COMPLETE, PRUNED, FAILED = STATES = ("running", "complete", "pruned", "failed")
+
+class State(StrEnum):
+    """What became of a trial; the words are those of ``hpo show --json``."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    INFEASIBLE = "infeasible"  # its parameters do not work: it ended with an exception that the study names
+    FAILED = "failed"
+    DISCARDED = "discarded"  # it has finished, and a person has said that it does not count
+
+    @property
+    def finished(self) -> bool:
+        return self is not State.RUNNING
+
+
+class Direction(StrEnum):
+    """Whether lower or higher values of the metric are better."""
+
+    MINIMIZE = "minimize"
+    MAXIMIZE = "maximize"
+
+    @property
+    def sign(self) -> float:
+        """What turns a value into a cost: ``sign * value`` is lower for better values."""
+        return 1.0 if self is Direction.MINIMIZE else -1.0
+
+    def better(self, one: float, other: float) -> bool:
+        """Whether ``one`` is better than ``other``; False where one of them is NaN."""
+        return self.sign * one < self.sign * other
 
 
 class Report(NamedTuple):
@@ -27,46 +76,134 @@ class Report(NamedTuple):
     metrics: Mapping[str, float]
 
 
-@dataclass
+class Reports(Sequence[Report]):
+    """The reports that a running trial has sent so far.
+
+    It shows the first items of a list that only grows, so that it never changes and costs no copy.
+
+    Args:
+        reports: The list; its owner only appends to it.
+    """
+
+    def __init__(self, reports: list[Report]) -> None:
+        self._reports, self._count = reports, len(reports)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Report: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Report, ...]: ...
+    def __getitem__(self, index: int | slice) -> Report | tuple[Report, ...]:
+        if isinstance(index, slice):
+            return tuple(self._reports[i] for i in range(*index.indices(self._count)))
+        return self._reports[range(self._count)[index]]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
+class Origin(NamedTuple):
+    """Where a trial comes from that did not run in its study.
+
+    Attributes:
+        uid: The identity of that place: of another study, or of a source's row.
+        name: The place's name.
+        number: The trial's number there.
+    """
+
+    uid: str
+    name: str
+    number: int
+
+
+@dataclass(frozen=True)
 class Trial:
-    """A trial's record, live while it runs and final afterwards.
+    """A trial as it was at one moment; nothing changes it, so that any thread may keep it.
 
     Attributes:
         number: The same in ledger, MLflow and terminal; from 0.
         params: The searched parameters, as the objective sees them.
         seed: The seed handed to the objective.
-        state: One of :data:`STATES`.
-        value: The metric's last reported value, once the trial is complete or pruned.
+        state: What has become of it so far.
+        values: What it last reported of each objective, in their order, once it is complete or pruned; else empty.
         started: Seconds since the epoch; None while it waits for a worker.
         ended: Seconds since the epoch; None while it runs.
         worker: Where it ran.
         attempt: 1, and one more for every time it was run again.
         reports: In order of their steps.
-        error: Why it failed: a traceback or a reason.
+        error: Why it failed, or is infeasible: a traceback or a reason.
         notes: What the sampler wrote down when it chose the parameters (Optuna's system attributes).
     """
 
     number: int
-    params: dict[str, Any]
+    params: Mapping[str, Any]
     seed: int
-    state: str = RUNNING
-    value: float | None = None
+    state: State = State.RUNNING
+    values: tuple[float, ...] = ()
     started: float | None = None
     ended: float | None = None
     worker: str | None = None
     attempt: int = 1
-    reports: list[Report] = field(default_factory=list)
+    reports: Sequence[Report] = ()
     error: str | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:
-        return self.state != RUNNING
+        return self.state.finished
+
+    @property
+    def value(self) -> float | None:
+        """The value of the first objective, often the only one; None without any."""
+        return self.values[0] if self.values else None
 
     @property
     def repeat(self) -> int | None:
         """Which repeat of the experiment it belongs to, from 0; None where the study has no repeats."""
         return self.notes.get(REPEAT)
+
+    @property
+    def violations(self) -> Mapping[str, float]:
+        """By how much its metrics are beyond which bounds; empty for a feasible trial."""
+        found: Mapping[str, float] = self.notes.get(VIOLATIONS, {})
+        return found
+
+    @property
+    def feasible(self) -> bool | None:
+        """Whether its metrics are within their bounds; None where it was not judged."""
+        return not self.violations if CONSTRAINTS in self.notes else None
+
+    @property
+    def violation(self) -> float:
+        """How far it is from being feasible, as shares of the bounds together; 0 for a feasible trial."""
+        return violation_of(self.notes.get(CONSTRAINTS, ()))
+
+    @property
+    def standing(self) -> State:
+        """Its state for people: a complete trial that violates bounds is shown as infeasible."""
+        return State.INFEASIBLE if self.state is State.COMPLETE and self.violations else self.state
+
+    @property
+    def origin(self) -> Origin | None:
+        """Where it comes from; None for one that ran in this study."""
+        return Origin(*self.notes[FROM]) if FROM in self.notes else None
+
+    @property
+    def place(self) -> str:
+        """Where it ran: its worker, or as what trial of which study."""
+        return f"{origin.name}, trial {origin.number}" if (origin := self.origin) else self.worker or ""
+
+    @property
+    def counted(self) -> bool:
+        """Whether the budget counts it: one that runs a failed one again counts in its place."""
+        return RETRY_OF not in self.notes and (FROM not in self.notes or COUNTED in self.notes)
 
     @property
     def seconds(self) -> float | None:
@@ -78,24 +215,162 @@ class Trial:
         """The last reported value of ``metric``."""
         return next((r.metrics[metric] for r in reversed(self.reports) if metric in r.metrics), None)
 
-    def head(self) -> dict[str, Any]:
-        """The trial as ``hpo show --json`` prints it."""
+    def named(self, objectives: Iterable[str]) -> dict[str, float | None]:
+        """Its values by the names of the objectives; None where it has none."""
+        return dict(zip_longest(objectives, self.values))
+
+    def scored(self, objectives: Collection[str]) -> dict[str, Any]:
+        """Its ``value`` for JSON; with several objectives its ``values`` by name."""
+        return {"values": self.named(objectives)} if len(objectives) > 1 else {"value": self.value}
+
+    def head(self, objectives: Collection[str] = ()) -> dict[str, Any]:
+        """The trial as ``hpo show --json`` prints it.
+
+        Args:
+            objectives: The names of the study's objectives.
+        """
         return {
             "number": self.number,
-            "value": self.value,
+            **self.scored(objectives),
             "params": self.params,
             "state": self.state,
             "seconds": None if self.seconds is None else round(self.seconds, 3),
+            **({} if self.feasible is None else {"feasible": self.feasible, "violations": dict(self.violations)}),
+            **({"from": origin._asdict()} if (origin := self.origin) else {}),
         }
 
 
-def best_first(trials: list[Trial], direction: str) -> list[Trial]:
-    """The complete trials, best value first, the earlier of two equals first."""
-    sign = -1.0 if direction == "maximize" else 1.0
-    scored = [t for t in trials if t.state == COMPLETE and t.value is not None and math.isfinite(t.value)]
-    return sorted(scored, key=lambda t: (sign * (t.value or 0.0), t.number))
+def violation_of(excesses: Iterable[float]) -> float:
+    """Of how far a trial is beyond each bound, what counts."""
+    return sum(excess for excess in excesses if excess > 0)
 
 
-def counts(trials: list[Trial]) -> dict[str, int]:
-    """How many trials are in each state, finished states first."""
-    return {state: sum(t.state == state for t in trials) for state in (COMPLETE, PRUNED, FAILED, RUNNING)}
+def nearest(trials: Iterable[Trial]) -> Trial | None:
+    """Of complete trials that all violate bounds, the one that does so least; None where one is feasible."""
+    complete = [trial for trial in trials if trial.state is State.COMPLETE]
+    if not all(trial.violations for trial in complete):
+        return None
+    return min(complete, key=lambda trial: (trial.violation, trial.number), default=None)
+
+
+def counts_as_best(trial: Trial) -> bool:
+    """Whether a trial may be among the best: it is complete and feasible, and its values are numbers."""
+    there = trial.state is State.COMPLETE and not trial.violations and bool(trial.values)
+    return there and all(map(math.isfinite, trial.values))
+
+
+def best_first(trials: Iterable[Trial], direction: Direction) -> list[Trial]:
+    """The complete trials, best value (of the first objective) first, the earlier of two equals first."""
+    return sorted(filter(counts_as_best, trials), key=lambda t: (direction.sign * (t.value or 0.0), t.number))
+
+
+def counts(trials: Iterable[Trial]) -> dict[State, int]:
+    """How many trials are in each state, the usual ones first; infeasible and discarded ones where there are any."""
+    found = Counter(trial.state for trial in trials)
+    always = (State.COMPLETE, State.PRUNED, State.FAILED, State.RUNNING)
+    rare = (State.INFEASIBLE, State.DISCARDED)
+    return {state: found[state] for state in (*always, *rare) if state in always or found[state]}
+
+
+def fruitless(trials: Iterable[Trial]) -> bool:
+    """Whether trials of its own have finished, and none of them is complete: such a study has failed."""
+    finished = [trial for trial in own(trials) if trial.finished]
+    return bool(finished) and all(trial.state is not State.COMPLETE for trial in finished)
+
+
+def own(trials: Iterable[Trial]) -> list[Trial]:
+    """The trials that ran in their study."""
+    return [trial for trial in trials if FROM not in trial.notes]
+
+
+def origins(trials: Iterable[Trial]) -> str:
+    """Where the other ones come from, in words: ``40 from old``; empty without any."""
+    places = Counter(origin.name for trial in trials if (origin := trial.origin))
+    return ", ".join(f"{count} from {name}" for name, count in places.items())
+
+
+def by_end(trials: Iterable[Trial]) -> list[Trial]:
+    """The finished trials in the order in which they ended."""
+    return sorted((t for t in trials if t.finished), key=lambda t: (t.ended or 0.0, t.number))
+
+
+class BestSoFar:
+    """The best value of the complete trials that were added.
+
+    Attributes:
+        value: None before the first complete trial.
+        since: How many trials were added after the best one, or in all without one.
+    """
+
+    def __init__(self, direction: Direction) -> None:
+        self._direction = direction
+        self.value: float | None = None
+        self.since = 0
+
+    def add(self, trial: Trial) -> None:
+        """Counts a finished trial."""
+        self.since += 1
+        if not counts_as_best(trial) or trial.value is None:
+            return
+        if self.value is None or self._direction.better(trial.value, self.value):
+            self.value, self.since = trial.value, 0
+
+
+class FrontSoFar:
+    """The values that no others beat, of the complete trials that were added: with one objective, the best value.
+
+    Args:
+        directions: One per objective.
+
+    Attributes:
+        front: Values of trials, each better than every other one in some objective.
+        since: How many trials were added after the latest that came onto the front, or in all without one.
+    """
+
+    def __init__(self, directions: Iterable[Direction]) -> None:
+        self._directions = tuple(directions)
+        self.front: list[tuple[float, ...]] = []
+        self.since = 0
+
+    def add(self, trial: Trial) -> None:
+        """Counts a finished trial."""
+        self.since += 1
+        if not counts_as_best(trial) or any(self._covers(values, trial.values) for values in self.front):
+            return
+        self.front = [values for values in self.front if not self._covers(trial.values, values)]
+        self.front.append(trial.values)
+        self.since = 0
+
+    def _covers(self, one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+        """Whether ``other`` is better in no objective."""
+        return not any(d.better(theirs, ours) for d, ours, theirs in zip(self._directions, one, other, strict=True))
+
+
+class RunningTime:
+    """For how many seconds at least one trial ran: overlaps count once, and pauses not at all."""
+
+    def __init__(self) -> None:
+        # From, to, and the seconds up to there, of times without a pause.
+        self._spans: list[tuple[float, float, float]] = []
+
+    @property
+    def seconds(self) -> float:
+        return self._spans[-1][2] if self._spans else 0.0
+
+    def add(self, start: float, end: float) -> None:
+        """Counts a trial, in seconds since the epoch; trials are added in the order in which they end."""
+        kept, span = self._joined(start, end)
+        self._spans[kept:] = [span]
+
+    def including(self, start: float, end: float) -> float:
+        """The seconds if one more trial were added."""
+        return self._joined(start, end)[1][2]
+
+    def _joined(self, start: float, end: float) -> tuple[int, tuple[float, float, float]]:
+        """How many spans lie before a new one, and the new one joined with those that it touches."""
+        kept, end = len(self._spans), max(start, end)
+        while kept and self._spans[kept - 1][1] >= start:
+            kept -= 1
+            start, end = min(start, self._spans[kept][0]), max(end, self._spans[kept][1])
+        before = self._spans[kept - 1][2] if kept else 0.0
+        return kept, (start, end, before + end - start)

@@ -26,12 +26,13 @@ BLOCKS = [
     Block(*found)
     for found in re.findall(
         r"(?:^<!-- run by: (\S+) -->\n)?^```(\w+)\n(.*?)^```$",
-        (ROOT / "README.md").read_text(),
+        (ROOT / "README.md").read_text(encoding="utf-8"),
         re.MULTILINE | re.DOTALL,
     )
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 def test_a_newcomer_can_type_the_readme_from_top_to_bottom(tmp_path: Path) -> None:
     ran = 0
@@ -39,7 +40,7 @@ def test_a_newcomer_can_type_the_readme_from_top_to_bottom(tmp_path: Path) -> No
         if block.run_by or block.language == "text":
             continue
         if name := re.match(r"# (\w+\.(?:toml|py))\n", block.text):
-            (tmp_path / name[1]).write_text(block.text)
+            (tmp_path / name[1]).write_text(block.text, encoding="utf-8")
             continue
         _run(block, tmp_path)
         ran += 1
@@ -63,12 +64,12 @@ def test_what_another_program_runs_is_in_that_program(block: Block) -> None:
     program = ROOT / block.run_by
     assert program.exists()
     files = [program] if program.is_file() else sorted(program.rglob("*.py"))
-    text = "\n".join(file.read_text() for file in files)
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
     for word in re.findall(r"make \w+|studies/\w+\.toml|HPO_STORAGE|RAY_ADDRESS|MLFLOW_TRACKING_URI", block.text):
         assert word in text or word.split("/")[-1] in text, f"{block.run_by} does not run {word}"
 
 
 def test_every_link_leads_somewhere() -> None:
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!http)([^)#]+)", text):
         assert (ROOT / target).exists(), target

@@ -1,4 +1,4 @@
-"""A neural-network trainer on NumPy alone."""
+"""A neural-network trainer that needs NumPy only."""
 
 from trainer import data
 from trainer.ensemble import Ensemble

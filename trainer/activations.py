@@ -15,7 +15,7 @@ class ReLU(Layer):
         self._zeros, self._positive = Rows(width, dtype, fill=0.0), Rows(width, np.bool_)
 
     def forward(self, x: Floats) -> Floats:
-        # against an array of zeros NumPy takes its vector loop; against the number 0 it is three times slower
+        # NumPy has a vector loop for an array of zeros; with the number 0 it is three times slower
         self._y = np.maximum(x, self._zeros(len(x)), out=x)
         return self._y
 

@@ -26,15 +26,15 @@ def floating(dtype: Any) -> "np.dtype[Any]":
 
 
 class Rows:
-    """A buffer of rows, allocated once and lent by its first `n` rows.
+    """A buffer of rows that is allocated once; callers get its first `n` rows.
 
-    Training and evaluation alternate between two batch sizes; both share the memory. Lending more rows than
-    ever before allocates anew, so a borrower must not keep a view across calls.
+    Training and evaluation alternate between two batch sizes and share this memory. A call for more rows than ever
+    before allocates new memory, so do not keep a view across calls.
 
     Args:
         width: elements per row.
         dtype: data type of the elements.
-        fill: what every element starts as; None leaves them undefined.
+        fill: the initial value of every element; None leaves them undefined.
     """
 
     def __init__(self, width: int, dtype: Any, fill: float | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Mini-batches: which examples, and gathering them fast."""
+"""Mini-batches: choosing examples and gathering them fast."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -19,11 +19,11 @@ class Batches:
         x: examples, shape (n, features).
         t: labels, shape (n,).
         batch_size: examples per batch, >= 1.
-        sampling: "replacement" draws every batch afresh with repetitions, as the chapter does, and calls
-            n // batch_size draws (at least one) an epoch; "epoch" shuffles and deals all examples out, the last
-            batch being what is left.
+        sampling: "replacement" draws every batch independently, with replacement, as the chapter does; an epoch is
+            n // batch_size draws (at least one). "epoch" shuffles and uses every example once; the last batch has
+            the rest.
         rng: decides what is drawn.
-        updates: batches per epoch where they are drawn with replacement; None means n // batch_size.
+        updates: batches per epoch with "replacement"; None means n // batch_size.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Batches:
         t = self._t[drawn]
         for low in range(0, len(drawn), len(self._gathered)):
             some = drawn[low : low + len(self._gathered)]
-            # mode="clip": the default would make NumPy gather into a copy first
+            # with the default mode NumPy would gather into a copy first
             x = np.take(self._x, some, axis=0, out=self._gathered[: len(some)], mode="clip")
             for start in range(0, len(some), size):
                 yield x[start : start + size], t[low + start : low + start + size]

@@ -14,9 +14,9 @@ class BatchNorm(Layer):
     Args:
         width: units.
         dtype: data type of all arrays.
-        eps: added to the variance. Above 1e-6 it drowns networks with very small initial weights.
-        momentum: share of the old value in an update of the running statistics that a test pass uses. They
-            start at 0, so after k updates they have reached 1 - momentum**k of their value.
+        eps: added to the variance. Larger values than 1e-6 dominate the variance of networks with very small weights.
+        momentum: share of the old value in an update of the running statistics, which a test pass uses. They
+            start at 0, so after k updates they are 1 - momentum**k of their value.
     """
 
     gamma: Floats

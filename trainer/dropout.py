@@ -17,16 +17,16 @@ def check_rate(rate: float, name: str = "dropout") -> None:
 class Dropout(Layer):
     """Removes each unit with probability `rate` in a training pass.
 
-    The expectation of a training pass equals the test pass, either because the test pass multiplies by the
-    share that stays, 1 - rate (the chapter's listing; its text says the removed share, which is a slip), or
-    because the training pass divides by it.
+    The expectation of a training pass equals the test pass: either the test pass multiplies by the share that is kept,
+    1 - rate (as in the chapter's listing; its text says the removed share, a mistake), or the training pass divides by
+    it.
 
     Args:
         width: units.
         dtype: data type of all arrays.
         rate: probability of removal, in [0, 1).
         rng: decides what is removed.
-        inverted: True scales in training and leaves the test pass alone, False the other way round.
+        inverted: True scales in the training pass, False in the test pass.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Dropout(Layer):
 
     def forward_training(self, x: Floats) -> Floats:
         n = len(x)
-        # 16 random bits per unit, a quarter of what a generator makes at a time, are fine enough for a rate
+        # 16 random bits per unit are exact enough for a rate; a generator makes 64 at a time
         words = self.rng.bit_generator.random_raw(-(-x.size // 4))
         draws = words.view(np.uint16)[: x.size].reshape(x.shape)
         mask = np.greater_equal(draws, self._threshold, out=self._mask(n), casting="unsafe")

@@ -1,4 +1,4 @@
-"""Several networks that answer together (section 6.4.3)."""
+"""Several networks whose predictions are averaged (section 6.4.3)."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,10 @@ from trainer.network import Network
 
 
 class Ensemble:
-    """Averages the class probabilities of networks that were trained one by one.
+    """Averages the class probabilities of networks that were trained separately.
 
     Args:
-        networks: at least one; all of the same inputs and classes.
+        networks: at least one; all with the same inputs and classes.
     """
 
     def __init__(self, networks: Sequence[Network]) -> None:

@@ -6,10 +6,10 @@ import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from trainer.data import DataError, mnist
+from trainer.data import DataError, check, mnist
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -22,15 +22,18 @@ MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist",
 )
 
+# More bytes than any of MNIST's files has, however it is packed: the largest holds 47 MB.
+LARGEST = 64 << 20
+
 # Seconds to connect, and to wait for the next bytes.
 _TIMEOUT = (10, 30)
 
 
 def fetch_mnist(mirror: str | None = None, *, progress: bool = True) -> Path:
-    """Downloads those of MNIST's four files that are not there yet, or are there but wrong.
+    """Downloads those of MNIST's four files that are missing or wrong.
 
-    A file gets its name when it is complete and its uncompressed content has the digest of the original.
-    What a killed download leaves is removed by the next one. Two downloads into one folder take turns.
+    A file gets its name once it is complete and its uncompressed content has the digest of the original. What a killed
+    download leaves is removed by the next one. Two downloads into one folder take turns.
 
     Args:
         mirror: Base of the files' addresses (http, https or file), to which a slash and the four names are
@@ -41,12 +44,12 @@ def fetch_mnist(mirror: str | None = None, *, progress: bool = True) -> Path:
         The folder of the files, `mnist` below HPO_DATA_DIR or below the user's cache folder.
 
     Raises:
-        DataError: The mirror is no address, no mirror serves a right file, or the folder cannot be written.
+        DataError: The mirror is not an address, no mirror has the right file, or the folder cannot be written.
     """
     mirrors = list(MIRRORS) if mirror is None else [_checked(mirror)]
     folder = mnist.folder()
     files = (*mnist.TRAIN, *mnist.TEST)
-    # Looked at before the folder is locked: a complete one may well be read-only.
+    # Checked before the folder is locked, because a complete folder may be read-only.
     if any(_fault(folder / file.name, file) for file in files):
         with _locked(folder), _bars(progress) as bars:
             for leftover in folder.glob(".*.part"):
@@ -58,15 +61,29 @@ def fetch_mnist(mirror: str | None = None, *, progress: bool = True) -> Path:
                     _log.warning("%s; downloading it again", fault)
                 if fault:
                     served = _download(file, path, mirrors, _Bar(bars, file.name))
-                    mirrors.sort(key=lambda base: base != served)  # those that failed come last
+                    mirrors.sort(key=lambda base: base != served)  # mirrors that failed come last
     return folder
+
+
+class MNIST:
+    """MNIST as `hpo fetch` and `hpo doctor` find it: the entry point `mnist` of the group `hpo.datasets`."""
+
+    @staticmethod
+    def fetch(mirror: str | None = None, *, progress: bool = True) -> Path:
+        """As `fetch_mnist`."""
+        return fetch_mnist(mirror, progress=progress)
+
+    @staticmethod
+    def check() -> None:
+        """Raises `DataError` when the training images are missing, with what to do."""
+        check("mnist")
 
 
 def _checked(mirror: str) -> str:
     try:
         parts = urlsplit(mirror)
         sound = parts.netloc if parts.scheme in ("http", "https") else parts.scheme == "file"
-    except ValueError:  # such as brackets that are not closed
+    except ValueError:  # such as an unclosed bracket
         sound = False
     if not sound:
         raise DataError(f"`mirror` must be an http, https or file URL, but got {mirror!r}")
@@ -83,7 +100,7 @@ def _fault(path: Path, file: mnist.File) -> str | None:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Makes the folder and holds it; the system lets go of it when a process dies."""
+    """Makes the folder and locks it; the system releases the lock when the process dies."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w")
@@ -99,7 +116,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _download(file: mnist.File, path: Path, mirrors: list[str], bar: "_Bar") -> str:
-    """Downloads one file from the first of the mirrors that serves it right, and returns that mirror."""
+    """Downloads one file from the first mirror that has it right, and returns that mirror."""
     temporary = path.with_name(f".{path.name}.part")
     faults = []
     try:
@@ -110,7 +127,7 @@ def _download(file: mnist.File, path: Path, mirrors: list[str], bar: "_Bar") -> 
                 mnist.read(temporary, file)
                 temporary.replace(path)
                 return base
-            except (OSError, ValueError) as error:  # the errors of requests and DataError are such
+            except (OSError, ValueError) as error:  # includes the errors of requests, and DataError
                 faults.append(f"{base}: {str(error).removeprefix(f'{temporary}: ')}")
     finally:
         temporary.unlink(missing_ok=True)
@@ -120,18 +137,32 @@ def _download(file: mnist.File, path: Path, mirrors: list[str], bar: "_Bar") -> 
 def _transfer(url: str, stream: BinaryIO, bar: "_Bar") -> None:
     bar.reset()
     parts = urlsplit(url)
+    bounded: Any = _Bounded(stream)
     if parts.scheme == "file":
         with Path(unquote(parts.path)).open("rb") as source:
-            shutil.copyfileobj(source, stream)
+            shutil.copyfileobj(source, bounded)
         bar.total = stream.tell()
         bar.update(stream.tell())
         return
     from pooch import HTTPDownloader
 
-    # The file as it lies there: a server that offers to compress it, or to unpack it, must not.
+    # The file as it is stored: the server must neither compress nor unpack it.
     headers = {"Accept-Encoding": "identity"}
     download = HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=_TIMEOUT, headers=headers)
-    download(url, stream, None)
+    download(url, bounded, None)
+
+
+class _Bounded:
+    """A stream to write to, which takes at most `LARGEST` bytes: a server may send without end."""
+
+    def __init__(self, stream: BinaryIO):
+        self._stream = stream
+        self.flush = stream.flush
+
+    def write(self, content: bytes) -> None:
+        if self._stream.tell() + len(content) > LARGEST:
+            raise DataError(f"the file has more than {LARGEST} bytes, which none of MNIST has; use another mirror")
+        self._stream.write(content)
 
 
 @contextlib.contextmanager
@@ -145,7 +176,7 @@ def _bars(visible: bool) -> Iterator["Progress"]:
 
 
 class _Bar:
-    """What pooch asks of a progress bar, shown by rich."""
+    """A progress bar with the methods that pooch calls, shown by rich."""
 
     def __init__(self, bars: "Progress", name: str):
         self._bars = bars
@@ -163,7 +194,7 @@ class _Bar:
         self._bars.advance(self._task, size)
 
     def reset(self) -> None:
-        # Not rich's own reset, which forgets how fast the download was.
+        # rich's own reset would forget the speed of the download
         self._bars.update(self._task, completed=0)
 
     def close(self) -> None:

@@ -10,16 +10,16 @@ from trainer.arrays import Floats, Rows
 class Layer:
     """One step of a network.
 
-    The passes write into buffers of the layer and may overwrite the array they are given; what they return is
-    valid until the next call. `backward` belongs to the latest `forward_training`.
+    The passes write into buffers of the layer and may overwrite their argument. What they return is valid until the
+    next call. `backward` belongs to the latest `forward_training`.
     """
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of the parameters; none for most layers. Weight decay acts on "W" alone."""
+        """Names and shapes of the parameters; most layers have none. Weight decay acts on "W" only."""
         return {}
 
     def bind(self, name: str, parameter: Floats, gradient: Floats) -> None:
-        """Hands the layer the views of one parameter and its gradient, as attributes `name` and `dname`."""
+        """Gives the layer views of one parameter and its gradient, as attributes `name` and `dname`."""
         setattr(self, name, parameter)
         setattr(self, f"d{name}", gradient)
 
@@ -32,7 +32,7 @@ class Layer:
         return self.forward(x)
 
     def backward(self, dout: Floats) -> Floats:
-        """Turns the gradient by the output into that by the input; fills those of the parameters."""
+        """Turns the gradient with respect to the output into that for the input; fills the parameters' gradients."""
         raise NotImplementedError
 
 
@@ -43,8 +43,8 @@ class Dense(Layer):
         n_in: inputs per example.
         n_out: units.
         dtype: data type of all arrays.
-        input_gradient: False for the first layer of a network, where nothing asks for the gradient by the
-            input, the dearest product of the backward pass; `backward` then returns its argument.
+        input_gradient: False for the first layer of a network, where the gradient for the input is not needed. It is
+            the most expensive product of the backward pass; without it `backward` returns its argument.
     """
 
     W: Floats
@@ -76,7 +76,7 @@ class Dense(Layer):
 
     def backward(self, dout: Floats) -> Floats:
         np.dot(self._x.T, dout, out=self.dW)
-        # a product with ones sums the rows faster than np.sum does
+        # a product with ones sums the rows faster than np.sum
         np.dot(self._ones(len(dout)).ravel(), dout, out=self.db)
         if not self._input_gradient:
             return dout

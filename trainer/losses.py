@@ -10,9 +10,9 @@ from trainer.arrays import Floats, Labels
 class SoftmaxCrossEntropy:
     """Mean of -log softmax(scores)[label] over a batch.
 
-    Computed as log-sum-exp of the scores less the score of the label, which neither overflows nor needs a
-    small constant inside the logarithm. The arrays are kept transposed, one row per class: NumPy's sums over a
-    few long rows are several times faster than those over many short ones.
+    Computed as log-sum-exp of the scores minus the score of the label. This does not overflow and needs no small
+    constant inside the logarithm. The arrays are transposed, one row per class, because NumPy sums a few long rows
+    several times faster than many short ones.
     """
 
     def __init__(self, classes: int, dtype: "np.dtype[Any]") -> None:
@@ -41,7 +41,7 @@ class SoftmaxCrossEntropy:
         return float(np.add.reduce(np.log(total, out=self._top)) - np.add.reduce(chosen)) / self._n
 
     def backward(self) -> Floats:
-        """Gradient of the latest loss by the scores: (softmax - one-hot) / n, shape (n, classes)."""
+        """Gradient of the latest loss with respect to the scores: (softmax - one-hot) / n, shape (n, classes)."""
         self._total *= self._n
         self._rows /= self._total
         self._flat[self._places] -= 1.0 / self._n

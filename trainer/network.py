@@ -20,20 +20,20 @@ EVALUATION_ROWS = 512
 
 
 class Network:
-    """[Dropout ->] Dense [-> BatchNorm] -> activation [-> Dropout], repeated; a last Dense puts out the scores.
+    """[Dropout ->] Dense [-> BatchNorm] -> activation [-> Dropout], repeated; then a last Dense gives the scores.
 
-    All parameters lie in one flat vector `params`, their gradients in `grads`; the layers hold views. The
-    weight matrices come first, so that weight decay acts on the first `decayed` elements. `parameters` and
-    `gradients` name the views: W1, b1, gamma1, beta1, W2, ...
+    All parameters are in one flat vector `params`, their gradients in `grads`; the layers hold views. The weight
+    matrices come first, so that weight decay acts on the first `decayed` elements. `parameters` and `gradients` name
+    the views: W1, b1, gamma1, beta1, W2, ...
 
     Args:
         features: inputs per example.
         hidden: units of each hidden layer.
         classes: number of classes.
-        rng: draws the initial weights, and then what dropout removes.
+        rng: draws the initial weights, and then the units that dropout removes.
         activation: "relu", "sigmoid" or "tanh".
-        initializer: "he", "xavier" or the standard deviation of the initial weights; None takes what suits
-            the activation (section 6.2.3).
+        initializer: "he", "xavier" or the standard deviation of the initial weights; None takes the one that
+            suits the activation (section 6.2.3).
         weight_decay: coefficient of the L2 penalty on the weights, >= 0. Biases, gamma and beta are exempt.
         batch_norm: whether to normalise before each activation.
         dropout: probability of removal after each activation, in [0, 1).
@@ -77,7 +77,7 @@ class Network:
         self.dtype = floating(dtype)
         self.features, self.classes, self.weight_decay = int(features), int(classes), float(weight_decay)
         self.layers: list[Layer] = list(self._build(rng))
-        # nothing asks for a gradient by the inputs, so the backward pass ends at the first Dense
+        # no gradient for the inputs is needed, so the backward pass ends at the first Dense
         self._backwards = self.layers[:0:-1] if input_dropout else self.layers[::-1]
         self.loss_layer = SoftmaxCrossEntropy(classes, self.dtype)
         self._allocate()
@@ -89,7 +89,7 @@ class Network:
     def _build(self, rng: np.random.Generator) -> Iterator[Layer]:
         c = self.config
         widths = [c["features"], *c["hidden"]]
-        if c["input_dropout"] > 0:  # inverted: a test pass takes the examples as they are
+        if c["input_dropout"] > 0:  # inverted: a test pass uses the examples unchanged
             yield Dropout(c["features"], self.dtype, c["input_dropout"], rng, inverted=True)
         for i, (n_in, n_out) in enumerate(pairwise(widths)):
             yield Dense(n_in, n_out, self.dtype, input_gradient=i > 0)
@@ -101,7 +101,7 @@ class Network:
         yield Dense(widths[-1], c["classes"], self.dtype, input_gradient=len(widths) > 1)
 
     def _allocate(self) -> None:
-        """Lays all parameters out in one vector, those that decay first, and gives the layers their views."""
+        """Puts all parameters into one vector, those that decay first, and gives the layers their views."""
         owners = [(layer, name, shape) for layer in self.layers for name, shape in layer.shapes().items()]
         owners.sort(key=lambda owner: owner[1] != "W")  # keeps the order of the layers otherwise
         self.decayed = sum(math.prod(shape) for _, name, shape in owners if name == "W")
@@ -206,7 +206,7 @@ class Network:
         if x.dtype != self.dtype:
             raise ValueError(f"`x.dtype == {self.dtype}`, the network's, must hold, but got {x.dtype}")
         with np.errstate(over="ignore", invalid="ignore"):
-            settled = np.isfinite(x.sum())  # quick, and enough if it is finite
+            settled = np.isfinite(x.sum())  # a quick check that is enough if the sum is finite
         if not settled and not np.isfinite(x).all():
             raise ValueError("all elements of `x` must be finite, but some are not")
         if t is None:

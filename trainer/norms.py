@@ -1,4 +1,4 @@
-"""The norms that section 6.4.2 names as measures of the size of weights."""
+"""Norms: section 6.4.2 names them as measures of the size of weights."""
 
 import numpy as np
 

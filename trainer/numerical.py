@@ -1,4 +1,4 @@
-"""Gradients by central differences, to check the analytic ones against."""
+"""Gradients by central differences, for checking the analytic ones."""
 
 from collections.abc import Callable
 
@@ -11,8 +11,8 @@ def numerical_gradient(f: Callable[[], float], parameters: Floats, h: float = 1e
     """(f(p + h) - f(p - h)) / 2h for each element p.
 
     Args:
-        f: the function; it must depend on the array `parameters`, which is changed and put back. Compute it in
-            float64: float32 has no digits left for the difference.
+        f: the function; it must depend on the array `parameters`, which is changed and restored. Compute it in
+            float64: float32 is not exact enough for the difference.
         parameters: an array of any shape.
         h: half the distance of the two points.
 

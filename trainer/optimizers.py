@@ -1,7 +1,7 @@
 """Optimizers on one flat parameter vector, sorted by increasing complexity.
 
-An optimizer works in place through cache-sized blocks of the vector: every pass over a block but the first
-finds its data in the cache. A subclass states its equations for one block.
+An optimizer works in place on cache-sized blocks of the vector, so that every pass over a block after the first finds
+its data in the cache. A subclass states its equations for one block.
 """
 
 import inspect
@@ -39,15 +39,15 @@ class Optimizer:
         self.lr = lr
         self.steps = 0
         self._params: Floats | None = None
-        self._decayed: int | None = -1  # no call has said yet
+        self._decayed: int | None = -1  # set by the first update
         self._state: Floats = np.zeros((0, 0))
 
     def update(self, params: Floats, grads: Floats, weight_decay: float = 0.0, decayed: int | None = None) -> None:
         """Changes `params` in place by one step.
 
         Args:
-            params: 1-d vector, the same object at every call: the state belongs to it.
-            grads: gradient of the loss without the weight-decay term, of the same shape; left as it is.
+            params: 1-d vector, the same object in every call, because the state belongs to it.
+            grads: gradient of the loss without the weight-decay term, of the same shape; not changed.
             weight_decay: coefficient of the L2 penalty weight_decay / 2 * sum(W^2), >= 0.
             decayed: how many leading elements the decay acts on (a network keeps its weights first, biases
                 after); None means all.
@@ -79,7 +79,7 @@ class Optimizer:
         return {"steps": self.steps, "state": self._state}
 
     def load_state(self, params: Floats, state: Mapping[str, Any]) -> None:
-        """Takes over what `state()` returned, for the vector `params` of the same length."""
+        """Restores what `state()` returned, for the vector `params` of the same length."""
         self._bind(params)
         self._state[...] = state["state"]
         self.steps = int(state["steps"])
@@ -111,7 +111,7 @@ class Optimizer:
 class SGD(Optimizer):
     """Stochastic gradient descent (eq. 6.1)."""
 
-    decoupled = True  # here it is the same, p - lr * (g + wd * p) = (1 - lr * wd) * p - lr * g, and a pass less
+    decoupled = True  # equal to p - lr * (g + wd * p) = (1 - lr * wd) * p - lr * g, with one pass less
 
     def __init__(self, lr: float = 0.01) -> None:
         super().__init__(lr)
@@ -141,7 +141,7 @@ class Nesterov(Momentum):
     """Nesterov's accelerated gradient, as Bengio et al. 2012 write it (gradient at `params`)."""
 
     def _step(self, p: Floats, g: Floats, scratch: Floats, v: Floats) -> None:
-        # v is kept times momentum, which saves a pass
+        # v is stored times momentum, which saves a pass
         np.multiply(g, self.lr, out=scratch)
         v -= scratch
         v *= self.momentum
@@ -162,7 +162,7 @@ class AdaGrad(Optimizer):
         np.multiply(g, g, out=scratch)
         h += scratch  # (eq. 6.5)
         np.sqrt(h, out=scratch)
-        scratch += self.eps  # not in eq. 6.6; without it an element that never moved divides 0 by 0
+        scratch += self.eps  # not in eq. 6.6; without it, an element that never changed would divide 0 by 0
         np.divide(g, scratch, out=scratch)
         scratch *= self.lr
         p -= scratch  # (eq. 6.6)
@@ -178,7 +178,7 @@ class RMSProp(Optimizer):
         self.decay, self.eps = _share("decay", decay), _positive("eps", eps)
 
     def _begin(self) -> None:
-        # h is kept without its factor 1 - decay, which saves a pass over it
+        # h is stored without its factor 1 - decay, which saves a pass
         root = math.sqrt(1.0 - self.decay)
         self._rate, self._eps = self.lr / root, self.eps / root
 
@@ -204,7 +204,7 @@ class Adam(Optimizer):
         self.eps = _positive("eps", eps)
 
     def _begin(self) -> None:
-        # m and v are kept without their factors (1 - beta), which saves a pass over each; here are those
+        # m and v are stored without their factors (1 - beta), which saves a pass over each; these are the
         # factors, divided by the bias corrections 1 - beta**t
         first = (1.0 - self.beta1) / (1.0 - self.beta1**self.steps)
         second = math.sqrt((1.0 - self.beta2) / (1.0 - self.beta2**self.steps))

@@ -1,7 +1,7 @@
 """Saving and loading, as .npz files without pickle.
 
-A network file holds what predicts; a checkpoint also holds what continues a training: the optimizer's state, the
-random generators and the metrics so far.
+A network file has what is needed to predict. A checkpoint also has what is needed to continue a training: the
+optimizer's state, the random generators and the metrics so far.
 """
 
 import json
@@ -27,7 +27,7 @@ def load(path: str | Path, rng: np.random.Generator | None = None) -> Network:
 
     Args:
         path: the file.
-        rng: decides what dropout removes if the network is trained on; None starts from seed 0.
+        rng: decides what dropout removes if the training continues; None starts from seed 0.
 
     Raises:
         ValueError: if the file does not hold a network.
@@ -51,7 +51,7 @@ def save_checkpoint(
 
     Args:
         path: the file.
-        owner: what identifies the training; loading asks for the same.
+        owner: identifies the training; loading checks that it is the same.
         network: its parameters and running statistics are saved.
         optimizer: its state is saved.
         generators: their states are saved.
@@ -65,10 +65,10 @@ def save_checkpoint(
 def load_checkpoint(
     path: Path, owner: str, network: Network, optimizer: Optimizer, generators: Sequence[np.random.Generator]
 ) -> list[dict[str, float]]:
-    """Puts everything back to where `save_checkpoint` saw it; returns the metrics of the finished epochs.
+    """Restores everything as `save_checkpoint` saw it; returns the metrics of the finished epochs.
 
     Args:
-        path: the file; if there is none, nothing changes and the list is empty.
+        path: the file; if it does not exist, nothing changes and the list is empty.
         owner: what identified the training when it was saved.
         network: one of the same architecture.
         optimizer: a new one of the same kind.

@@ -39,7 +39,7 @@ def cosine(epochs: float) -> Schedule:
 def warm_up(epochs: float, after: Schedule) -> Schedule:
     """Grows linearly from 0 to 1 over `epochs`, times the schedule `after`, whose time also starts at 0.
 
-    The very first update would have factor 0; so time 0 stands for the end of a thousandth of the warm-up.
+    The first update would have factor 0, so time 0 counts as a thousandth of the warm-up.
     """
     if not 0 < epochs < math.inf:
         raise ValueError(f"`0 < epochs < inf` must hold, but got (epochs={epochs})")

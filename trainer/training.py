@@ -39,26 +39,26 @@ def fit(
     loss_after_update: bool = False,
     done: int = 0,
 ) -> Iterator[dict[str, float]]:
-    """Trains in place, one epoch for each item that is asked for.
+    """Trains in place, one epoch for each item taken from the generator.
 
     Args:
-        network: what is trained; its weight decay is applied to its weights.
+        network: the network to train; its weight decay is applied to its weights.
         train: examples of the network's data type, and integer labels.
-        optimizer: one that has served no other network.
+        optimizer: one that no other network has used.
         rng: decides which examples form the mini-batches.
         epochs: how many in all, >= 1.
         batch_size: examples per update.
-        validation: examples that are only measured.
+        validation: examples on which the network is only measured.
         sampling: "replacement" or "epoch" (see Batches).
         updates: updates per epoch when sampling with replacement; None means examples // batch_size.
         schedule: factor of the optimizer's learning rate over time; None keeps it.
         accuracy_after: after which update of an epoch the accuracies are measured: "last", or "first" as the
             chapter's curves are (section 6.4.3).
-        evaluated: measure on so many examples only, from the first on; None means all, 0 measures no accuracy.
-        train_evaluated: the same for the training examples alone; None means what `evaluated` says.
-        loss_after_update: measure the loss of a batch once more after the update on it, as the curves of Figs
-            6-9 and 6-15 do; else it is that before the update, which costs nothing.
-        done: epochs that an earlier run has completed; a resumed run starts after them.
+        evaluated: measure on the first so many examples only; None means all, 0 measures no accuracy.
+        train_evaluated: the same for the training examples only; None means the value of `evaluated`.
+        loss_after_update: measure the loss of a batch again after the update on it, as in the curves of Figs 6-9 and
+            6-15; otherwise it is the loss before the update, which costs nothing.
+        done: epochs that an earlier run has completed; this run starts after them.
 
     Returns:
         A generator of metrics per epoch: `loss` (mean cross-entropy of the epoch's batches, without the weight
@@ -95,7 +95,7 @@ def check_measuring(accuracy_after: str, evaluated: int | None, train_evaluated:
 
 
 class _Reporting(NamedTuple):
-    """On what examples and when `fit` measures; see there."""
+    """On which examples and when `fit` measures; see there."""
 
     shown: Mapping[str, Pairs]
     accuracy_after: str
@@ -113,7 +113,7 @@ def _epochs(
     base = optimizer.lr
     try:
         for epoch in epochs:
-            # overflow is reported once, as Diverged, and not as warnings from wherever it shows first
+            # overflow is reported once, as Diverged, not as NumPy warnings
             with np.errstate(all="ignore"):
                 metrics = _epoch(network, batches, optimizer, base, schedule, reporting, epoch)
             yield metrics

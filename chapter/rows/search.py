@@ -10,7 +10,7 @@ from scipy.stats import kstest, spearmanr
 from chapter.results import Floats, Results
 from chapter.rows.row import Finding, Row, between, numbers
 from hpo.samplers.random import uniform
-from hpo.trial import COMPLETE, Trial, best_first
+from hpo.trial import Direction, State, Trial, best_first
 from trainer import data
 
 SEARCH, SECOND = "fig-6-24", "fig-6-24-second-round"
@@ -25,17 +25,17 @@ BANDS = (  # learning rates from, to, and the mean accuracy of the reference
 
 
 def values(trials: list[Trial]) -> Floats:
-    return np.array([trial.value for trial in trials if trial.state == COMPLETE], dtype=np.float64)
+    return np.array([trial.value for trial in trials if trial.state == State.COMPLETE], dtype=np.float64)
 
 
 def rank_correlation(results: Results, name: str, study: str = SEARCH) -> float:
-    trials = [trial for trial in results.trials(study) if trial.state == COMPLETE]
+    trials = [trial for trial in results.trials(study) if trial.state == State.COMPLETE]
     return float(spearmanr([math.log10(t.params[name]) for t in trials], values(trials)).statistic)
 
 
 def by_rate(results: Results) -> list[tuple[int, float]]:
     """How many trials of both rounds lie in each band of learning rates, and their mean accuracy."""
-    trials = [t for study in (SEARCH, SECOND) for t in results.trials(study) if t.state == COMPLETE]
+    trials = [t for study in (SEARCH, SECOND) for t in results.trials(study) if t.state == State.COMPLETE]
     groups = [values([t for t in trials if low <= t.params["lr"] < high]) for low, high, _ in BANDS]
     return [(len(group), float(group.mean())) for group in groups]
 
@@ -60,7 +60,7 @@ def _grid(results: Results) -> Finding:
     found = {}
     for study in (SEARCH, "fig-6-24-grid"):
         trials = results.trials(study)
-        found[study] = (len({t.params["lr"] for t in trials}), best_first(trials, "maximize")[0].value or 0.0)
+        found[study] = (len({t.params["lr"] for t in trials}), best_first(trials, Direction.MAXIMIZE)[0].value or 0.0)
     (random, best), (grid, best_grid) = found.values()
     text = f"of 100 trials {random} and {grid} learning rates; best {best:.2f} and {best_grid:.2f}"
     return Finding(text, (random, grid) == (100, 10))
@@ -96,7 +96,7 @@ def _bayes(results: Results) -> Finding:
 
 
 def _search(results: Results) -> Finding:
-    best = best_first(results.trials(SEARCH), "maximize")[:5]
+    best = best_first(results.trials(SEARCH), Direction.MAXIMIZE)[:5]
     correlation = rank_correlation(results, "lr")
     rates = [trial.params["lr"] for trial in best]
     inside = between(best[0].value or 0.0, 0.65, 0.95) and min(rates) > 1e-3 and correlation >= 0.45
@@ -135,7 +135,7 @@ ROWS = (
         "n against √n distinct learning rates",
         _grid,
         [SEARCH, "fig-6-24-grid"],
-        "one search each shows what they see, not which is better; [ten each](search-quality.md) would",
+        "one search each shows what they see, not which is better; [ten each](measurements/search-quality.md) would",
     ),
     Row("H4", "6.5.2", "Draw on a logarithmic scale", "10,000 draws: KS p > .01", _logarithm),
     Row("H5", "6.5.2", "Few epochs per trial", "exactly 50", _epochs, [SEARCH]),
@@ -155,7 +155,7 @@ ROWS = (
         "no experiment",
         _bayes,
         [SEARCH, "fig-6-24-tpe"],
-        "one search each; ten each are in [search-quality.md](search-quality.md)",
+        "one search each; ten each are in [search-quality.md](measurements/search-quality.md)",
     ),
     Row(
         "H8",

@@ -1,123 +1,153 @@
-"""``hpo jobs``, ``logs`` and ``stop``: what a cluster is asked about the studies it runs."""
+"""``hpo submit``, ``jobs``, ``logs`` and ``stop``: studies as jobs of a Ray cluster."""
 
 from __future__ import annotations
 
-import os
+import re
 import sys
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpo.cli.options import AsJson, Cluster, Follow
-from hpo.cli.text import print_json, print_table, seconds
-from hpo.errors import HpoError, InputError, Interrupted
+from hpo import service
+from hpo.cli import options
+from hpo.cli.table import print_table
+from hpo.cli.text import print_json, write
+from hpo.ledger.address import parse
+from hpo.progress import to_stderr
+from hpo.study import load
+from hpo.submit import launch
+from hpo.text import duration, printable
 
 if TYPE_CHECKING:
-    from hpo.execution.jobs import Jobs, StudyJob
+    from hpo.submit.jobs import StudyJob
 
+_COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 JobName = Annotated[
-    str, typer.Argument(metavar="JOB", help="The job's name, or its study's for the latest.", show_default=False)
+    str,
+    typer.Argument(metavar="JOB", help="The job's name, or a study's name for its latest job.", show_default=False),
 ]
-# The exit code of a shell that does not find its command.
-NOT_FOUND = 127
 
 
-def jobs(address: Cluster = None, as_json: AsJson = False) -> None:
+def _seen_by_the_head(metavar: str, what: str, variable: str) -> Any:
+    return typer.Option(metavar=metavar, help=what, show_default=f"{variable} on the head")
+
+
+Storage = Annotated[
+    str | None, _seen_by_the_head("URL", "The ledger, as the head sees it, without a password.", "HPO_STORAGE")
+]
+Tracking = Annotated[
+    str | None,
+    _seen_by_the_head(
+        "URI",
+        'The MLflow tracking store, as the head sees it, without a password; or "none".',
+        "MLFLOW_TRACKING_URI",
+    ),
+]
+
+
+def submit(
+    study_file: options.StudyFile,
+    address: options.Cluster = None,
+    trials: options.Trials = None,
+    overrides: options.Overrides = None,
+    follow_log: options.Follow = False,
+    workers: options.Workers = "auto",
+    on_interrupt: options.WhenInterrupted = service.OnInterrupt.finish,
+    grace: Annotated[
+        str, typer.Option(metavar="TIME", help="How long running trials may continue after `hpo stop`.")
+    ] = "10m",
+    checkpoints: options.Checkpoints = None,
+    enqueue_from: options.EnqueueFrom = None,
+    storage: Storage = None,
+    tracking: Tracking = None,
+    verbose: options.Verbose = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Run a study as a job of a Ray cluster: your code is sent there, and this machine may be switched off."""
+    overrides = options.with_trials(overrides, trials)
+    study = load(study_file, overrides)
+    options.read_workers(workers)
+    service.check_code(study)
+    chosen = {
+        "--workers": workers,
+        "--on-interrupt": on_interrupt.value,
+        "--checkpoints": launch.check_absolute("--checkpoints", checkpoints),
+        "--enqueue-from": enqueue_from,
+        "--storage": launch.check_public("--storage", storage),
+        "--tracking": launch.check_public("--tracking", tracking),
+    }
+    if storage is not None and parse(storage).relative:
+        launch.check_absolute("--storage", Path(storage.removeprefix("sqlite:///")))
+    sent = launch.send(
+        study,
+        study_file,
+        address,
+        overrides=overrides,
+        options=chosen,
+        grace=options.read_duration("--grace", grace),
+        verbose=verbose,
+    )
+    if sent.left_out is not None:
+        to_stderr(sent.left_out)
+    if as_json:
+        head = {"job": sent.name, "study": study.name, "address": sent.jobs.address}
+        print_json(head | {"files": sent.files, "bytes": sent.size})
+    else:
+        write(f"{sent.name}\n")
+    show = _write_to_stderr if as_json else _write_log
+    if follow_log:
+        launch.follow(sent.jobs, sent.name, show, to_stderr)
+    else:
+        launch.watch_begin(sent.jobs, sent.name, study.name, show, to_stderr)
+
+
+def jobs(address: options.Cluster = None, as_json: options.AsJson = False) -> None:
     """List a cluster's jobs, the oldest first."""
-    found = connect(address).list()
+    found = launch.connect(address).list()
     if as_json:
         print_json([_row(job) for job in found])
     elif not found:
-        sys.stdout.write("no jobs; `hpo submit STUDY.toml` makes one\n")
+        write("no jobs; start one with: hpo submit STUDY.toml\n")
     else:
-        rows = [[job.name, job.study, job.state, _clock(job.started), seconds(_took(job))] for job in found]
+        rows = [[job.name, job.study, job.state, _clock(job.started), duration(_running_time(job))] for job in found]
         print_table(["job", "study", "state", "started", "time"], rows, words=True)
 
 
-def logs(name: JobName, address: Cluster = None, follow_log: Follow = False) -> None:
-    """Print what a job has said."""
-    cluster = connect(address)
+def logs(name: JobName, address: options.Cluster = None, follow_log: options.Follow = False) -> None:
+    """Print a job's log."""
+    cluster = launch.connect(address)
     job = cluster.find(name)
     if follow_log:
-        follow(cluster, job.name, sys.stdout)
+        launch.follow(cluster, job.name, _write_log, to_stderr)
     else:
-        sys.stdout.write(cluster.log(job.name))
+        _write_log(cluster.log(job.name))
 
 
-def stop(name: JobName, address: Cluster = None) -> None:
-    """End a job as Ctrl-C does: no new trials, running ones may finish; the study can be gone on with."""
-    cluster = connect(address)
+def stop(name: JobName, address: options.Cluster = None) -> None:
+    """Stop a job as Ctrl-C does: no new trials, running ones may finish. Submit the study again to resume it."""
+    cluster = launch.connect(address)
     job = cluster.find(name)
     if cluster.stop(job.name):
-        sys.stdout.write(f"{job.name}: no new trials; `hpo logs {job.name} --follow` shows it end\n")
+        write(f"{job.name}: no new trials; to see it end: hpo logs {job.name} --follow\n")
     else:
-        sys.stdout.write(f"{job.name} is over: {cluster.find(job.name).state}\n")
+        write(f"{job.name} is over: {cluster.find(job.name).state}\n")
 
 
-def connect(address: str | None) -> Jobs:
-    """The cluster that a person means."""
-    if address is None and os.environ.get("RAY_ADDRESS", "").startswith(("http://", "https://")):
-        address = os.environ["RAY_ADDRESS"]
-    if address is None:
-        raise InputError("--address: which cluster? Give its head's dashboard, http://HEAD:8265")
-    from hpo.execution.jobs import Jobs
-
-    return Jobs(address)
+def _write_log(text: str) -> None:
+    """A job's log, in which colours are all that a terminal obeys."""
+    parts = _COLOUR.split(text)
+    write("".join(part if index % 2 else printable(part) for index, part in enumerate(parts)), safe=False)
 
 
-def follow(cluster: Jobs, name: str, out: TextIO) -> None:
-    """Copies a job's log until it is over; ends as the job does."""
-
-    def write(text: str) -> None:
-        out.write(text)
-        out.flush()
-
-    try:
-        job = cluster.follow(name, write)
-    except KeyboardInterrupt:
-        sys.stderr.write(f"\nhpo: the job goes on; `hpo logs {name} --follow` follows it, `hpo stop {name}` ends it\n")
-        return
-    settle(job)
+def _write_to_stderr(text: str) -> None:
+    sys.stderr.write(printable(text))
+    sys.stderr.flush()
 
 
-def settle(job: StudyJob, log: str | None = None) -> None:
-    """Ends as a job did.
-
-    Args:
-        job: A job that is over.
-        log: What it said, where nobody has seen that yet.
-
-    Raises:
-        HpoError: When the study failed, with the exit code that `hpo run` would have had.
-    """
-    from hpo.execution.jobs import STOPPED, SUCCEEDED
-
-    if job.state == SUCCEEDED:
-        return
-    words = f"\n{text}" if log is not None and (text := (said(log) or job.message).strip()) else ""
-    if job.state == STOPPED or job.exit_code == Interrupted.exit_code:
-        error: HpoError = HpoError(f"job {job.name} was stopped; the same `hpo submit` goes on with its study{words}")
-        error.exit_code = Interrupted.exit_code
-    elif job.exit_code == NOT_FOUND:
-        error = InputError(f"job {job.name} found no `hpo` on the PATH of the cluster's head; install it there{words}")
-    elif job.exit_code is None or job.exit_code < 0:
-        why = "" if log is not None else f": {' '.join(job.message.split())[:300]}"
-        error = HpoError(f"job {job.name} was cut off; the same `hpo submit` goes on with its study{why}{words}")
-    else:
-        error = HpoError(f"job {job.name} ended with exit code {job.exit_code}{words}")
-        error.exit_code = job.exit_code
-    raise error
-
-
-def said(log: str) -> str:
-    """What the driver said, without Ray's remarks on how it was started."""
-    _, entrypoint, rest = log.partition("Running entrypoint for job ")
-    return rest.partition("\n")[2] if entrypoint else ""
-
-
-def _took(job: StudyJob) -> float | None:
+def _running_time(job: StudyJob) -> float | None:
     return (job.ended or time.time()) - job.started if job.started else None
 
 
@@ -126,11 +156,5 @@ def _clock(moment: float | None) -> str:
 
 
 def _row(job: StudyJob) -> dict[str, str | float | int | None]:
-    return {
-        "job": job.name,
-        "study": job.study,
-        "state": job.state,
-        "started": job.started,
-        "ended": job.ended,
-        "exit_code": job.exit_code,
-    }
+    fields = ("study", "state", "started", "ended", "exit_code")
+    return {"job": job.name, **{field: getattr(job, field) for field in fields}}

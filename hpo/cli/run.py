@@ -2,137 +2,123 @@
 
 from __future__ import annotations
 
-import sys
+import shlex
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from hpo.cli.drive import Engine, check_before_work, drive, read_workers, resumable
-from hpo.cli.options import (
-    AsJson,
-    Checkpoints,
-    OnInterrupt,
-    Overrides,
-    Quiet,
-    RayAddress,
-    Storage,
-    Tracking,
-    Verbose,
-    WhenInterrupted,
-    Workers,
-)
-from hpo.cli.text import browsed, print_best, print_json
-from hpo.errors import HpoError, InputError, Interrupted
+from hpo import service
+from hpo.cli import options
+from hpo.cli.table import print_best
+from hpo.cli.text import browsed, print_json, write
+from hpo.cli.trials import failures as trial_failures
+from hpo.errors import HpoError, Interrupted, SearchFailed
 from hpo.execution import in_cluster_job
+from hpo.executors import Executors
 from hpo.ledger.address import DEFAULT_STORAGE, Address, parse, redact
+from hpo.progress import to_stderr
 from hpo.study import Study, load
 from hpo.tracking import DEFAULT_TRACKING
-from hpo.trial import COMPLETE
-
-if TYPE_CHECKING:
-    from hpo.trial import Trial
+from hpo.trial import State, Trial, counts, fruitless
 
 
 def run(
-    study_file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.", show_default=False)],
-    overrides: Overrides = None,
-    workers: Workers = "auto",
-    address: RayAddress = None,
-    on_interrupt: WhenInterrupted = OnInterrupt.finish,
-    checkpoints: Checkpoints = None,
-    enqueue_from: Annotated[
-        str | None,
-        typer.Option(metavar="OTHER", help="Try the best trials of this study, in the same ledger, first."),
-    ] = None,
-    storage: Storage = DEFAULT_STORAGE,
-    tracking: Tracking = DEFAULT_TRACKING,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    as_json: AsJson = False,
+    study_file: options.StudyFile,
+    trials: options.Trials = None,
+    overrides: options.Overrides = None,
+    workers: options.Workers = "auto",
+    address: options.RayAddress = None,
+    on_interrupt: options.WhenInterrupted = service.OnInterrupt.finish,
+    checkpoints: options.Checkpoints = None,
+    enqueue_from: options.EnqueueFrom = None,
+    storage: options.Storage = DEFAULT_STORAGE,
+    tracking: options.Tracking = DEFAULT_TRACKING,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run all failed trials of the study again.")
+    ] = False,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait", envvar="HPO_WAIT", help="Draw the report for MLflow before returning, not in the background."
+        ),
+    ] = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Run a study, or go on with it: finished trials are kept and count."""
-    study = load(study_file, overrides or ())
-    count = read_workers(workers)
-    where = parse(storage)
+    """Run a study, or resume it: finished trials are kept and count."""
+    overrides = options.with_trials(overrides, trials)
+    study, count, where = load(study_file, overrides), options.read_workers(workers), parse(storage)
     if in_cluster_job():
-        _check_lasting(study, where, tracking, checkpoints)
-    check_before_work(study, where)
-    if enqueue_from is not None:
-        study = _warm_start(study, where, enqueue_from)
-    _remark(study, count)
-    again = f"hpo {'submit' if in_cluster_job() else 'run'} {study_file}"
-    with resumable(again), closing(Engine(study.workers, count, address, verbose=verbose)) as engine:
-        search, missing = drive(
-            study,
-            where,
-            engine,
-            tracking=tracking,
-            checkpoints=checkpoints,
-            on_interrupt=on_interrupt,
-            quiet=quiet,
-            publish=True,
-            say=lambda trials: _say_results(study, trials, where, as_json=as_json),
-        )
-    if missing:
-        sys.stderr.write(f"hpo: {missing} trials are not in MLflow yet; `hpo sync {study.name}` writes them\n")
+        from hpo.submit.launch import check_durable
+
+        check_durable(study, where, tracking, checkpoints, to_stderr)
+    unprinted: list[HpoError | BrokenPipeError] = []
+
+    def searched(trials: Sequence[Trial]) -> None:
+        try:
+            _print_results(study, trials, where, as_json=as_json)
+        except (HpoError, BrokenPipeError) as error:  # the mirror must be written all the same
+            unprinted.append(error)
+
+    command = _submitted(study_file, overrides) if in_cluster_job() else options.typed()
+    executors = Executors(study.workers, count, address, verbose=verbose)
+    with closing(executors):
+        service.check(study, where, executors)
+        if enqueue_from is not None:
+            study = service.enqueue_from(study, where, enqueue_from)
+        for remark in service.remarks(study, count):
+            to_stderr(remark)
+        with service.resumable(command):
+            result = service.run(
+                study,
+                where,
+                executors,
+                tracking=tracking,
+                checkpoints=checkpoints,
+                on_interrupt=on_interrupt,
+                retry_failed=retry_failed,
+                quiet=quiet,
+                publish=True,
+                wait=wait,
+                searched=searched,
+            )
+    if unprinted:
+        raise unprinted[0]
+    if result.unwritten:
+        to_stderr(f"{result.unwritten} trials are not in MLflow yet; to write them: hpo sync {study.name}")
     elif tracking != "none" and not as_json:
-        sys.stdout.write(_how_to_browse(tracking))
-    if search.interrupted:
-        raise Interrupted(again)
-    if not any(trial.state == COMPLETE for trial in search.trials):
-        raise HpoError(f"no trial of {study.name} is complete; the last one ended with:\n{search.trials[-1].error}")
+        write(_how_to_browse(tracking))
+    failures = trial_failures(result.trials, study.name, where)
+    if fruitless(result.trials):
+        last = result.trials[-1].error
+        reason = f": {failures}" if failures else ""
+        ending = f". The last one ended with:\n{last}" if last else ""
+        raise SearchFailed(f"no trial of {study.name} is complete{reason}{ending}")
+    if failures:
+        to_stderr(failures)
+    if result.interrupted:
+        raise Interrupted.during(command)
 
 
-def _check_lasting(study: Study, where: Address, tracking: str, checkpoints: Path | None) -> None:
-    """Nothing may be kept in the working folder of a Ray job: it is a copy on one node, and goes with the job."""
-    from hpo.objective import resolve, takes_checkpoint
-
-    lost, how = "would be lost with this job's folder; where the cluster's head is started, set", "or give a full path"
-    if where.path is not None and not where.path.is_absolute():
-        raise InputError(f"storage: {where} {lost} HPO_STORAGE=postgresql://USER@HOST/DATABASE, {how}")
-    if tracking.startswith("sqlite:///") and not Path(tracking.removeprefix("sqlite:///")).is_absolute():
-        raise InputError(f"tracking: {tracking} {lost} MLFLOW_TRACKING_URI=http://HOST:5000, {how}, or none")
-    if checkpoints is None and takes_checkpoint(resolve(study.objective)):
-        sys.stderr.write("hpo: checkpoints stay on their node; --checkpoints DIR keeps them where all nodes see them\n")
+def _submitted(study_file: Path, overrides: Sequence[str]) -> str:
+    """The command that resumes a job of a cluster."""
+    return shlex.join(["hpo", "submit", str(study_file), *(word for text in overrides for word in ("--set", text))])
 
 
-def _warm_start(study: Study, where: Address, name: str) -> Study:
-    from hpo.enqueue import warm_start
-    from hpo.ledger import books
-
-    other = books.read(where, name)
-    return warm_start(study, other.study, other.trials)
-
-
-def _remark(study: Study, workers: int | None) -> None:
-    """What is allowed, but may not be what was meant."""
-    from hpo import samplers
-
-    wanted = study.resolved["budget"].get("trials", sys.maxsize)
-    size = samplers.size(study.sampler.name, study.space, study.sampler.options)
-    points = "grid" if study.sampler.name == "grid" else "list"
-    if size is not None and study.budget.most < wanted:
-        sys.stderr.write(f"hpo: the {points} has {size} points, the search ends after them\n")
-    elif size is not None and study.budget.most < size + len(study.enqueue):
-        sys.stderr.write(f"hpo: the {points} has {size} points, the budget ends after {wanted} trials\n")
-    if study.batch and workers and workers > study.batch:
-        sys.stderr.write(f"hpo: batch = {study.batch} keeps {workers - study.batch} of {workers} workers idle\n")
-
-
-def _say_results(study: Study, trials: list[Trial], where: Address, *, as_json: bool) -> None:
-    from hpo.ledger.books import Book
-    from hpo.trial import best_first, counts
-
+def _print_results(study: Study, trials: Sequence[Trial], where: Address, *, as_json: bool) -> None:
     if as_json:
-        print_json(Book(study, trials, holder=None).head())
+        from hpo.ledger.snapshots import Snapshot
+
+        print_json(Snapshot(study, list(trials), holder=None).head())
     else:
-        total = ", ".join(f"{count} {state}" for state, count in counts(trials).items() if count)
-        sys.stdout.write(f"{study.name}: {total or 'no trials'} in {where}\n\n")
-        if best := best_first(trials, study.direction)[:5]:
-            print_best(best, study.metric)
-    sys.stdout.flush()
+        total = ", ".join(f"{count} {state}" for state, count in counts(list(trials)).items() if count)
+        write(f"{study.name}: {total or 'no trials'} in {where}\n\n")
+        if any(trial.state is State.COMPLETE for trial in trials):
+            print_best(study, trials, 5)
 
 
 def _how_to_browse(tracking: str) -> str:

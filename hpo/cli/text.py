@@ -1,71 +1,150 @@
-"""How results look on a terminal. Rich is imported when something is printed."""
+"""How results are printed: streams, prose, JSON and TOML."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+import textwrap
+from collections.abc import Iterable, Mapping
+from typing import Any, TextIO
 
+from hpo.errors import HpoError
 from hpo.ledger.address import redact
-from hpo.trial import Trial
+from hpo.machine import lenient
+from hpo.text import number, printable
+
+# Streams -----------------------------------------------------------------------------------------------------------
+
+# Where results go; None for `sys.stdout`.
+_out: TextIO | None = None
+
+
+def _has_descriptor(stream: TextIO, descriptor: int) -> bool:
+    try:
+        return stream.fileno() == descriptor
+    except (OSError, ValueError):  # a stream of a test, or of a notebook
+        return False
+
+
+def harden_streams() -> None:
+    """Makes the standard streams take any character, and standard error never fail, even where it is closed."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # otherwise the next file that is opened would get its number, and what is written to it
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r", encoding="utf-8", closefd=False))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if _has_descriptor(sys.stderr, 2):
+        sys.stderr = lenient(2, sys.stderr)
+
+
+def own_output() -> None:
+    """Keeps standard output for this command's results; what other code prints, in C too, goes to standard error."""
+    global _out
+    if _out is None and _has_descriptor(sys.stdout, 1) and _has_descriptor(sys.stderr, 2):
+        sys.stdout.flush()
+        _out = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="backslashreplace")
+        os.dup2(2, 1)
+        sys.stdout = lenient(1, _out)
+
+
+def out() -> TextIO:
+    """Where results go."""
+    return _out or sys.stdout
+
+
+def room() -> int:
+    """How many characters a line of the terminal holds; without end where results go to a pipe or a file."""
+    if not out().isatty():
+        return sys.maxsize
+    wanted = os.environ.get("COLUMNS", "")
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
+    try:
+        return os.get_terminal_size(out().fileno()).columns or 80
+    except OSError:
+        return 80
+
+
+def write_lines(lines: Iterable[str]) -> None:
+    """Writes prose; on a terminal, a line that is too long goes on in the next one, between two words."""
+    for line in lines:
+        fits = len(line) <= room()
+        parts = [line] if fits else textwrap.wrap(line, room(), break_long_words=False, break_on_hyphens=False)
+        write("\n".join(parts) + "\n")
+
+
+def write(text: str, *, safe: bool = True) -> None:
+    """Writes a part of the results at once.
+
+    Args:
+        text: The text, with its line breaks.
+        safe: Escape what could command a terminal.
+
+    Raises:
+        BrokenPipeError: When nobody reads it any more.
+        HpoError: When it cannot be written.
+    """
+    try:
+        out().write(printable(text) if safe else text)
+        out().flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise HpoError(f"standard output cannot be written: {error.strerror or error}") from error
+
+
+def write_bytes(data: bytes) -> None:
+    """Writes a whole file as the results; a terminal gets it as text.
+
+    Raises:
+        BrokenPipeError: When nobody reads it any more.
+        HpoError: When it cannot be written.
+    """
+    stream = getattr(out(), "buffer", None)
+    if stream is None or out().isatty():
+        write(data.decode())
+        return
+    try:
+        stream.write(data)
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise HpoError(f"standard output cannot be written: {error.strerror or error}") from error
+
+
+# Forms -------------------------------------------------------------------------------------------------------------
 
 
 def browsed(server: str) -> str:
-    """A tracking server's address for a person: inside a cluster it may have a name that no browser outside knows."""
+    """A tracking server's address for a browser; inside a cluster the server may have another name."""
     outside = os.environ.get("HPO_MLFLOW_URL") if server == os.environ.get("MLFLOW_TRACKING_URI") else None
     return redact(outside or server)
 
 
 def print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False) -> None:
-    """A plain table.
-
-    Args:
-        columns: Their heads.
-        rows: One text per column.
-        words: The columns hold words; without it, they hold numbers, except for the first.
-    """
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index and not words else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    console = Console(highlight=False)
-    if not console.is_terminal:  # a pipe or a file has no width to fit into
-        console = Console(
-            highlight=False, width=console.measure(table, options=console.options.update(width=9999)).maximum
-        )
-    console.print(table)
+def print_toml(table: Mapping[str, Any]) -> None:
+    """The body of a TOML table; what the output cannot show is escaped as TOML has it."""
+    encoding = out().encoding or "utf-8"
+    for line in toml_lines(table):
+        write("".join(_shown(character, encoding) for character in line) + "\n")
 
 
-def print_best(trials: Sequence[Trial], metric: str) -> None:
-    """The best trials, best first."""
-    if not trials:
-        sys.stdout.write("no trial is complete yet\n")
-        return
-    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    rows = [
-        [
-            f"Best-{rank}",
-            str(trial.number),
-            number(trial.value),
-            *(value(trial.params.get(name, "")) for name in names),
-            seconds(trial.seconds),
-        ]
-        for rank, trial in enumerate(trials, start=1)
-    ]
-    print_table(["", "trial", metric, *names, "time"], rows)
+def _shown(character: str, encoding: str) -> str:
+    try:
+        character.encode(encoding)
+    except UnicodeEncodeError:
+        return f"\\U{ord(character):08x}"
+    return character if printable(character) == character else f"\\u{ord(character):04x}"
 
 
 def toml_lines(table: Mapping[str, Any]) -> list[str]:
@@ -86,20 +165,7 @@ def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.6g}"
-
-
-def value(value: Any) -> str:
-    return number(value) if isinstance(value, float) else str(value)
-
-
-def seconds(value: float | None) -> str:
-    """A duration for people."""
-    if value is None:
-        return "-"
-    if value < 60:
-        return f"{value:.2f} s"
-    minutes, rest = divmod(round(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+def values_in_words(head: Mapping[str, Any]) -> str:
+    """The value, or the values by name, of a trial's JSON; empty without any."""
+    values = head.get("values") or {"": head.get("value")}
+    return ", ".join(f"{name} {number(value)}".lstrip() for name, value in values.items() if value is not None)

@@ -1,69 +1,96 @@
-"""``hpo ui``: the MLflow UI on the runs, open at a study."""
+"""``hpo ui``: the MLflow UI, opened at a study."""
 
 from __future__ import annotations
 
+import html
 import os
 import socket
 import sys
-import time
-import urllib.request
 import webbrowser
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from threading import Thread
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
-from hpo.cli.options import Tracking
-from hpo.cli.text import browsed
-from hpo.errors import HpoError, InputError
+from hpo.cli.options import Tracking, complete_name, read_name
+from hpo.cli.text import browsed, write
+from hpo.errors import InputError, TrackingError
 from hpo.ledger.address import redact
-from hpo.tracking import DEFAULT_TRACKING
+from hpo.tracking import DEFAULT_TRACKING, check
+
+# What the server and the browser write, below the working folder.
+LOG = ".hpo/ui.log"
 
 
 def ui(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="The study to open at.", show_default="the last one")
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="The study to open: its name, or its file.",
+            show_default="the last one",
+            parser=read_name,
+            autocompletion=complete_name,
+        ),
     ] = None,
     tracking: Tracking = DEFAULT_TRACKING,
     host: Annotated[
-        str, typer.Option(help="Where to listen; anything but this machine lets strangers in.")
+        str, typer.Option(help="Where to listen; any other address opens the UI to other machines.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
-    browser: Annotated[bool, typer.Option(help="Open a browser, where there is a display.")] = True,
+    browser: Annotated[bool, typer.Option(help="Open a browser if there is a display.")] = True,
 ) -> None:
-    """Start the MLflow UI on the runs, on this machine only and open at a study, until Ctrl-C."""
-    remote = tracking.startswith(("http://", "https://"))
+    """Start the MLflow UI on this machine, opened at a study, until Ctrl-C."""
     if tracking == "none":
-        raise InputError("--tracking: must be where the runs are, got 'none'")
+        raise InputError("--tracking: must be a tracking store, got none", key="--tracking", value="none")
+    check(tracking)
     if tracking.startswith("sqlite:///") and not Path(tracking.removeprefix("sqlite:///")).exists():
-        raise InputError(f"ui: there are no runs in {tracking}; `hpo run STUDY.toml` makes some")
-    if not remote:
-        _check_free(host, port)
-    links = _links(tracking, browsed(tracking) if remote else f"http://{_reachable(host)}:{port}", name)
-    if remote:  # it runs already
-        _announce(links, browser=browser)
+        raise InputError(
+            f"ui: there are no runs in {tracking}; create some with: hpo run STUDY.toml",
+            key="--tracking",
+            value=tracking,
+        )
+    if tracking.startswith(("http://", "https://")):  # the server runs already
+        found = _links(tracking, browsed(tracking), name)
+        _announce(found)
+        if browser:
+            _open(found[0][1])
         return
-    server = f"http://{_reachable(host)}:{port}"
-    waiting = Thread(target=_when_it_answers, args=(server, links), kwargs={"browser": browser}, daemon=True)
-    waiting.start()
-    from hpo.tracking.mlflow.server import serve
+    with _listen(host, port) as listener:
+        server = f"http://{_reachable(host)}:{port}/"
+        found = _links(tracking, server, name)
+        from hpo.tracking.mlflow.server import new_token, serve, with_token
 
-    serve(tracking, host, port)
+        token = new_token()
+        links = [(title, with_token(address, token)) for title, address in found]
+        place = "#" + found[0][1].partition("#")[2]
+        with TemporaryDirectory(prefix="hpo-ui-") as private, ExitStack() as at_the_end:
+            log = _log(Path(private))
+
+            def ready() -> None:
+                _announce(links)
+                write(f"Press Ctrl-C to stop. The server's log: {log}\n")
+                at_the_end.enter_context(_output_to(log))
+                if browser:
+                    _open(links[0][1], Path(private))
+
+            serve(tracking, listener, token, place, ready)
 
 
 def _links(tracking: str, server: str, name: str | None) -> list[tuple[str, str]]:
-    """What to look at, and where: the study's trials and its charts, or all there is where there is no study."""
+    """Titles and addresses: the study's trials, its charts and its page; without any study, the whole UI."""
     from hpo.tracking.mlflow import views
 
     try:
         found = views.find(tracking, name)
-    except Exception as error:  # whatever MLflow raises about a store
-        raise HpoError(f"MLflow at {redact(tracking)} cannot be read: {redact(str(error))[:300]}") from error
+    except Exception as error:  # MLflow raises many kinds
+        raise TrackingError(f"MLflow at {redact(tracking)} cannot be read: {redact(str(error))[:300]}") from error
     if found is None and name is not None:
-        raise InputError(
-            f"ui: there is no study {name!r} in {redact(tracking)}; `hpo run` or `hpo sync` writes it there"
-        )
+        missing = f"there is no study {name!r} in {redact(tracking)}"
+        raise InputError(f"ui: {missing}; to write it there: hpo sync {name}", value=name)
     if found is None:
         return [("MLflow", server)]
     return [
@@ -73,36 +100,66 @@ def _links(tracking: str, server: str, name: str | None) -> list[tuple[str, str]
     ]
 
 
-def _announce(links: list[tuple[str, str]], *, browser: bool) -> None:
+def _announce(links: list[tuple[str, str]]) -> None:
     width = max(len(title) for title, _ in links) + 1
-    sys.stdout.writelines(f"{title + ':':{width}} {address}\n" for title, address in links)
-    sys.stdout.flush()
-    if browser and _has_display():
-        webbrowser.open(links[0][1])
+    write("".join(f"{title + ':':{width}} {address}\n" for title, address in links))
 
 
-def _when_it_answers(server: str, links: list[tuple[str, str]], *, browser: bool) -> None:
-    while True:
-        try:
-            with urllib.request.urlopen(f"{server}/health", timeout=5):
-                break
-        except OSError:
-            time.sleep(0.2)
-    _announce(links, browser=browser)
-    sys.stdout.write("Ctrl-C ends it\n")
-    sys.stdout.flush()
+def _open(address: str, private: Path | None = None) -> None:
+    """Opens a browser where there is a display.
+
+    Args:
+        address: What it shows.
+        private: A folder of this user alone, for an address with a secret: everybody can read a browser's arguments.
+    """
+    if not _has_display():
+        return
+    if private is not None:
+        page = private / "open.html"
+        page.write_text(f'<meta http-equiv="refresh" content="0; url={html.escape(address)}">')
+        address = page.as_uri()
+    webbrowser.open(address)
 
 
-def _check_free(host: str, port: int) -> None:
+def _log(private: Path) -> Path:
+    """Where the server's output goes: :data:`LOG`, or a file of this run alone where that cannot be written."""
+    log = Path(LOG)
     try:
-        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
-            pass
+        log.parent.mkdir(exist_ok=True)
+        log.open("ab").close()
+    except OSError:
+        return private / "ui.log"
+    return log
+
+
+@contextmanager
+def _output_to(log: Path) -> Iterator[None]:
+    """Sends all that this process and the browser it starts write to a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [(stream, os.dup(stream)) for stream in (1, 2)]
+    with log.open("ab") as file:
+        for stream, _ in kept:
+            os.dup2(file.fileno(), stream)
+    try:
+        yield
+    finally:
+        for stream, before in kept:
+            os.dup2(before, stream)
+            os.close(before)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        raise InputError(f"--port: cannot listen on {host}:{port}: {error.strerror or error}") from None
+        raise InputError(
+            f"--port: cannot listen on {host}:{port}: {error.strerror or error}", key="--port", value=port
+        ) from None
 
 
 def _reachable(host: str) -> str:
-    """A listening host as a browser on this machine calls it."""
+    """The host part of the address for a browser on this machine."""
     if host in ("0.0.0.0", "::"):
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host

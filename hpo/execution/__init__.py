@@ -7,11 +7,19 @@ contract suite (``tests/hpo/execution``) holds for all of them.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
+from hpo.study.command import Command
 from hpo.trial import Report
+
+# The file, in the folder that holds those of all trials, with the ledger's identity of their study.
+MARKER = ".study"
+# Ends the name of a folder, beside the one that it becomes, while its content arrives from a node.
+ARRIVING = ".arriving"
 
 # What opens the ledger and the tracking server: the driver's alone, never an objective's.
 CREDENTIALS = (
@@ -33,12 +41,24 @@ class Job:
     Attributes:
         objective: As the study names it.
         metric: The name of a bare number's metric.
+        fixed: Parameters that are the same for every trial.
         path: Folders to import the objective from, beside the environment's own.
+        umask: The mask for files that the objective makes; None for that of the process that runs it.
+        pause: Seconds for which reports may wait before they are sent on together.
+        env: Environment variables of the study's.
+        code: The objective itself, pickled by the driver, where workers cannot import it.
+        infeasible: The exceptions, and exit codes of commands, that mean that a trial's parameters do not work.
     """
 
-    objective: str | tuple[str, ...]
+    objective: str | Command
     metric: str
+    fixed: Mapping[str, Any] = field(default_factory=dict)
     path: tuple[str, ...] = ()
+    umask: int | None = None
+    pause: float = 0.05
+    env: Mapping[str, str] = field(default_factory=dict)
+    code: bytes | None = None
+    infeasible: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,9 +68,12 @@ class Task:
     Attributes:
         number: The trial's number.
         attempt: 1, and one more for every time it is run again.
-        params: Fixed and searched parameters together.
+        params: The searched parameters.
         seed: The trial's seed.
         checkpoint: A folder of the trial's own, the same for every attempt.
+        folder: Another one, empty when the attempt begins.
+        uid: The ledger's identity of the study, where a node that does not share the folder may use another one; empty
+            where it must be this one.
     """
 
     number: int
@@ -58,6 +81,8 @@ class Task:
     params: Mapping[str, Any]
     seed: int
     checkpoint: str | None = None
+    folder: str | None = None
+    uid: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,8 +111,23 @@ class Reported:
     reports: tuple[Report, ...]
 
 
-# How an attempt ended: its generator was exhausted, was closed by a stop, raised, or its worker was lost.
-FINISHED, STOPPED, RAISED, LOST = "finished", "stopped", "raised", "lost"
+@dataclass(frozen=True)
+class Printed:
+    """The attempt, or what it started, has written to standard output or standard error."""
+
+    number: int
+    attempt: int
+    text: bytes
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    FINISHED = "finished"  # the generator was exhausted
+    STOPPED = "stopped"  # it was closed by a stop
+    RAISED = "raised"
+    INFEASIBLE = "infeasible"  # it raised what the study calls infeasible
+    LOST = "lost"  # its worker died, or was killed
 
 
 @dataclass(frozen=True)
@@ -97,24 +137,61 @@ class Ended:
     Attributes:
         number: The trial.
         attempt: Its attempt.
-        how: ``"finished"``, ``"stopped"``, ``"raised"`` or ``"lost"``.
+        how: Which way.
         time: Seconds since the epoch.
-        error: A traceback (raised) or a reason (lost).
+        error: A traceback (raised, infeasible) or a reason (lost).
+        place: Where the trial's own folder is, when it is on a node that does not share the driver's: see
+            :class:`Nodes`.
     """
 
     number: int
     attempt: int
-    how: str
+    how: Outcome
     time: float
     error: str | None = None
+    place: str | None = None
 
 
-Event = Started | Reported | Ended
+Event = Started | Reported | Printed | Ended
 
 
 def in_cluster_job() -> bool:
     """Whether this process is the driver of a Ray job: its working folder is a copy, and goes with the job."""
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+class Nodes(Protocol):
+    """The nodes of a cluster, which hold the folders of trials that ran there. A folder's place is ``NODE/NAME``."""
+
+    def fetch(self, uid: str, place: str, into: Path) -> None:
+        """Copies a folder to this machine, where it appears as a whole or not at all; blocks until then.
+
+        Args:
+            uid: The ledger's identity of the study.
+            place: Where the folder is.
+            into: Its path here.
+
+        Raises:
+            FileNotFoundError: When the folder, or its node, is gone.
+            OSError: When it cannot be copied now; it stays where it is.
+        """
+
+    def discard(self, uid: str, places: Collection[str]) -> None:
+        """Removes folders; returns at once."""
+
+    def sweep(self, uid: str, keep: Collection[str]) -> None:
+        """Removes all folders of a study but those in ``keep``."""
+
+
+@runtime_checkable
+class Resizable(Protocol):
+    """An executor whose number of workers can be changed; no trial is cut short for it."""
+
+    def resize(self, workers: int | None) -> None:
+        """From now on keeps this many workers; None for as many as fit."""
+
+    def limit(self, most: int) -> None:
+        """From now on never keeps more workers than this."""
 
 
 class Executor(Protocol):

@@ -1,23 +1,22 @@
-"""What runs inside a worker, whatever carries it: one resolved objective, trial after trial."""
+"""One resolved objective that runs trial after trial, in the thread that asks for it."""
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import platform
 import sys
-import threading
-import time
 import traceback
-from collections.abc import Generator, Iterator
-from queue import SimpleQueue
+from collections.abc import Generator
+from time import monotonic, time  # by name: the study's code may replace what modules hold
 
 from hpo.errors import InputError
-from hpo.execution import FINISHED, RAISED, STOPPED, Ended, Event, Job, Reported, Started, Task
-from hpo.objective import reports, resolve
+from hpo.execution import Ended, Event, Job, Outcome, Reported, Started, Task
+from hpo.imports import look_in
+from hpo.objective.command import CommandFailed
+from hpo.objective.contract import moments, resolve
 from hpo.trial import Report
-
-# Seconds for which reports are gathered before they are sent together; the first of a trial goes out at once.
-BATCH = 0.05
 
 
 class Worker:
@@ -28,89 +27,76 @@ class Worker:
     """
 
     def __init__(self, job: Job) -> None:
-        sys.path[:0] = [folder for folder in job.path if folder not in sys.path]
-        self._metric = job.metric
-        self._objective = resolve(job.objective)
+        look_in(*job.path)
+        self._metric, self._fixed, self._infeasible = job.metric, job.fixed, job.infeasible
+        self._objective = resolve(job.objective) if job.code is None else pickle.loads(job.code)
         self._stop: tuple[int, int] | None = None
         self.name = f"{platform.node()}/{os.getpid()}"
+        self._epoch = time() - monotonic()
 
     def stop(self, number: int, attempt: int) -> None:
-        """Ends the attempt at its next report; may be called from another thread."""
+        """Ends the attempt at its next report."""
         self._stop = (number, attempt)
 
-    def steps(self, task: Task) -> Generator[Event, None, None]:
-        """Runs one attempt; yields every event as it happens. What the objective raises is an event too."""
+    def _now(self) -> float:
+        """Seconds since the epoch, by a clock that nobody sets: a trial's length does not depend on the system's."""
+        return self._epoch + monotonic()
+
+    def steps(self, task: Task) -> Generator[Event | None, None, None]:
+        """Runs one attempt; yields every event as it happens. What the objective raises is an event too.
+
+        Of a command, None comes in between: moments in which it can be stopped.
+        """
         key = (task.number, task.attempt)
-        yield Started(*key, self.name, time.time())
-        running = reports(self._objective, task.params, task.seed, self._metric, task.checkpoint)
-        how, error = FINISHED, None
+        yield Started(*key, self.name, self._now())
+        # The objective may change what it is given; the next trial must not see that.
+        params = copy.deepcopy({**self._fixed, **task.params})
+        places = {"checkpoint": task.checkpoint, "folder": task.folder, "trial": task.number}
+        running = moments(self._objective, params, task.seed, self._metric, **places)
+        how: Outcome = Outcome.FINISHED
+        error: str | None = None
+        step = 0
         try:
-            for step, metrics in enumerate(running, start=1):
-                yield Reported(*key, (Report(step, time.time(), metrics),))
+            for metrics in running:
+                step += metrics is not None
+                yield None if metrics is None else Reported(*key, (Report(step, self._now(), metrics),))
                 if self._stop == key:
-                    how = STOPPED
+                    how = Outcome.STOPPED
                     break
         except (Exception, SystemExit) as raised:
-            how, error = RAISED, _traceback(raised)
+            how, error = self._raised(raised)
         finally:
-            how, error = _closed(running, how, error)
-        yield Ended(*key, how, time.time(), error)
+            try:
+                running.close()
+            except (Exception, SystemExit) as raised:
+                how, error = self._raised(raised)
+        yield Ended(*key, how, self._now(), error)
 
-    def run(self, task: Task) -> Iterator[list[Event]]:
-        """:meth:`steps`, with the reports of :data:`BATCH` seconds sent together.
-
-        The attempt runs in a thread of its own, so that no report waits for the one after it.
-        """
-        events: SimpleQueue[Event] = SimpleQueue()
-        ended = threading.Event()
-        threading.Thread(
-            target=self._pump, args=(task, events, ended), name=f"trial {task.number}", daemon=True
-        ).start()
-        last: Event | None = None
-        while not isinstance(last, Ended):
-            gathered = [events.get()]
-            while not events.empty():
-                gathered.append(events.get())
-            yield merge(gathered)
-            last = gathered[-1]
-            if isinstance(last, Reported):
-                ended.wait(BATCH)
-
-    def _pump(self, task: Task, events: SimpleQueue[Event], ended: threading.Event) -> None:
-        try:
-            for event in self.steps(task):
-                events.put(event)
-        except BaseException as raised:  # a KeyboardInterrupt that is nobody's, say; the stream must end all the same
-            events.put(Ended(task.number, task.attempt, RAISED, time.time(), _traceback(raised)))
-        finally:
-            ended.set()
+    def _raised(self, raised: BaseException) -> tuple[Outcome, str]:
+        means = any(is_called(raised, name) for name in self._infeasible)
+        return Outcome.INFEASIBLE if means else Outcome.RAISED, error_text(raised)
 
 
-def merge(events: list[Event]) -> list[Event]:
-    """Joins neighbouring reports of one attempt."""
-    merged: list[Event] = []
-    for event in events:
-        last = merged[-1] if merged else None
-        if isinstance(event, Reported) and isinstance(last, Reported):
-            merged[-1] = Reported(event.number, event.attempt, last.reports + event.reports)
-        else:
-            merged.append(event)
-    return merged
+def is_called(raised: BaseException, name: str) -> bool:
+    """Whether an exception is of the class of this name, or ended a program with the exit code in ``"exit 3"``.
+
+    Nothing is imported for it: a class that was raised is there already, perhaps under several names
+    (``torch.cuda.OutOfMemoryError`` is defined elsewhere).
+    """
+    if name.startswith("exit "):
+        return isinstance(raised, SystemExit | CommandFailed) and name == f"exit {raised.code}"
+    module, _, last = name.rpartition(".")
+    module = module or "builtins"
+    there = vars(sys.modules[module]).get(last) if module in sys.modules else None
+    kinds = type(raised).__mro__
+    return there in kinds or any(f"{kind.__module__}.{kind.__qualname__}" == f"{module}.{last}" for kind in kinds)
 
 
-def _closed(running: Generator[dict[str, float], None, None], how: str, error: str | None) -> tuple[str, str | None]:
-    try:
-        running.close()
-    except (Exception, SystemExit) as raised:
-        return RAISED, _traceback(raised)
-    return how, error
-
-
-def _traceback(raised: BaseException) -> str:
+def error_text(raised: BaseException) -> str:
     """The traceback from the objective's own frames on."""
     if isinstance(raised, InputError):
         return str(raised)
-    frames = raised.__traceback__
-    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith("hpo."):
+    frames, own = raised.__traceback__, ("hpo.execution.", "hpo.objective.")
+    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith(own):
         frames = frames.tb_next
     return "".join(traceback.format_exception(raised.with_traceback(frames))).rstrip()

@@ -1,14 +1,32 @@
-"""Storage addresses: what kind of ledger one names, and how it is shown without its password."""
+"""Storage addresses: what kind of ledger one names, how it is shown without its password, whether it can be reached."""
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import dataclass
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from hpo.errors import InputError
+from hpo.errors import StorageUnusable
+from hpo.machine import absolute, expand
+
+if TYPE_CHECKING:
+    import psycopg
 
 DEFAULT_STORAGE = "hpo.journal"
+# Seconds to wait for a database that does not answer.
+CONNECT_TIMEOUT = 5
+# A connection string of libpq, which is no file's name.
+_DSN = re.compile(r"(?i)(?:^|\s)(?:host|hostaddr|port|dbname|user|password|service|passfile)\s*=")
+_SECRET_OPTION = re.compile(
+    r"(?i)((?:^|[?&;,\s(])\w*(?:password|passwd|token|secret)\s*=\s*)('(?:\\.|[^'])*'|[^\s&;]*)"
+)
+# What may stand in a password as it is; % because one that is quoted already must stay so.
+_PASSWORD = "%!$&'()*+,;=:~"
 
 
 @dataclass(frozen=True)
@@ -18,17 +36,24 @@ class Address:
     Attributes:
         kind: ``"journal"``, ``"sqlite"`` or ``"postgresql"``.
         url: As given (with its password: never print it, print ``str(address)``).
-        path: The file of a journal or a sqlite ledger.
+        path: The file of a journal or a sqlite ledger, absolute.
+        home: The working folder when the address was read.
     """
 
     kind: str
     url: str
     path: Path | None
+    home: Path = field(default_factory=Path.cwd, compare=False)
 
     @property
     def folder(self) -> Path:
         """Where hpo keeps what belongs to the ledger but not in it: locks and checkpoints."""
-        return (self.path.parent if self.path else Path()) / ".hpo"
+        return (self.path.parent if self.path else self.home) / ".hpo"
+
+    @property
+    def relative(self) -> bool:
+        """Whether its file was named from the working folder on."""
+        return self.path is not None and not Path(expand(self.url.removeprefix("sqlite:///"))).is_absolute()
 
     def __str__(self) -> str:
         return redact(self.url)
@@ -38,22 +63,94 @@ def parse(url: str) -> Address:
     """Reads a storage address.
 
     Raises:
-        InputError: For a scheme that is no ledger.
+        StorageUnusable: For a scheme that is no ledger.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
-        return Address("journal", url, Path(url))
+        if _DSN.search(url):
+            raise StorageUnusable(f"storage: write it as postgresql://USER@HOST/DATABASE, got {redact(url)}")
+        return Address("journal", url, absolute(url))
     if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
-        return Address("sqlite", url, Path(rest[1:]))
+        return Address("sqlite", url, absolute(rest[1:]))
     if scheme in ("postgresql", "postgres"):
-        return Address("postgresql", "postgresql://" + rest, None)
-    raise InputError(
+        return Address("postgresql", "postgresql://" + _quoted(rest), None)
+    raise StorageUnusable(
         f"storage: must be the path of a journal file, sqlite:///PATH or postgresql://USER@HOST/DATABASE, "
         f"got {redact(url)}"
     )
 
 
+def _quoted(rest: str) -> str:
+    """What follows ``postgresql://``; a ``/``, ``#``, ``?`` or ``@`` in the password is written as a URL needs it."""
+    user, colon, tail = rest.partition(":")
+    password, at, host = tail.rpartition("@")
+    port = re.match(r"\d+(?=[/?#])", tail)  # then the last @ belongs to the options
+    if not (colon and at) or re.search(r"[/?#@]", user) or port:
+        return rest
+    return f"{user}:{quote(password, safe=_PASSWORD)}@{host}"
+
+
 def redact(url: str) -> str:
-    """The address without its password, in the authority or among the options."""
-    url = re.sub(r"(?<=//)([^/?#@:]*):[^/?#]*@", r"\1:***@", url)
-    return re.sub(r"(?i)([?&]password=)[^&]*", r"\1***", url)
+    """The address, or a text that holds some, without passwords: in the authority, among options and in a DSN."""
+    url = re.sub(r"(?<!http:)(?<!https:)(//[^\s/?#@:]*):\S*@", r"\1:***@", url)
+    url = re.sub(r"(https?://[^\s/?#@:]*):(?!\d+[/?#])\S*@", r"\1:***@", url)  # :5000/ is a port
+    return _SECRET_OPTION.sub(r"\1***", url)
+
+
+def probe(address: Address, *, create: bool) -> None:
+    """Checks, without importing Optuna, that the storage can be reached.
+
+    Args:
+        address: Where the ledger is.
+        create: Whether it will be written, and made when absent.
+
+    Raises:
+        StorageUnusable: When it cannot.
+    """
+    if address.path is not None:
+        _probe_file(address, address.path, create=create)
+    else:
+        connect_postgresql(address).close()
+
+
+def _probe_file(address: Address, path: Path, *, create: bool) -> None:
+    name = Path(address.url.removeprefix("sqlite:///"))  # as the user wrote it
+    if not path.exists():
+        if not create:
+            raise StorageUnusable(f"storage: there is no ledger at {name}; create one with: hpo run STUDY.toml")
+        if not path.parent.is_dir():
+            raise StorageUnusable(f"storage: cannot make {name}: there is no folder {name.parent}")
+        if not os.access(path.parent, os.W_OK):
+            raise StorageUnusable(f"storage: cannot make {name}: the folder {name.parent} is read-only")
+        return
+    if not path.is_file():
+        raise StorageUnusable(f"storage: {name} is not a file")
+    if not os.access(path, os.R_OK | os.W_OK if create else os.R_OK):
+        raise StorageUnusable(f"storage: {name} is {'read-only' if create else 'not readable'}")
+    if address.kind == "journal":
+        with path.open("rb") as file:
+            head = file.read(16)
+        if head and not head.startswith(b'{"'):
+            raise StorageUnusable(f"storage: {name} is not an Optuna journal file")
+        return
+    # Not opened by ourselves: closing it would drop the locks that SQLite has on it for this process.
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?immutable=1", uri=True)) as connection:
+            connection.execute("PRAGMA schema_version")
+    except sqlite3.DatabaseError:
+        raise StorageUnusable(f"storage: {name} is not a SQLite database") from None
+
+
+def connect_postgresql(address: Address, **options: Any) -> psycopg.Connection[Any]:
+    """A connection of our own, beside Optuna's.
+
+    Raises:
+        StorageUnusable: When the server cannot be reached.
+    """
+    import psycopg
+
+    try:
+        return psycopg.connect(address.url, connect_timeout=CONNECT_TIMEOUT, **options)
+    except psycopg.Error as error:
+        reason = redact(" ".join(str(error).split()))
+        raise StorageUnusable(f"storage: cannot reach {address}: {reason}") from None

@@ -2,75 +2,133 @@
 
 from __future__ import annotations
 
-import copy
 import json
+import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from optuna.trial import FrozenTrial
 
-from hpo.errors import HpoError, InputError
-from hpo.fields import show
-from hpo.ledger import lock, storage
-from hpo.ledger.address import Address
-from hpo.ledger.record import DIRECTIONS, attributes
-from hpo.study import Study
+from hpo.errors import HpoError, StorageError, StorageUnusable, StudyConflict, StudyNotFound
+from hpo.ledger import CREATED_ATTR, FOLDER_ATTR, STUDY_ATTR, UID_ATTR, check_attributes, lock, marked, summary
+from hpo.ledger.address import Address, redact
+from hpo.ledger.inbox import Inbox
+from hpo.ledger.record import DIRECTIONS, Records
+from hpo.study import Study, parse
+from hpo.study.fields import show
+from hpo.study.markdown import searched
+from hpo.study.study import identity
 from hpo.trial import Trial
 
 if TYPE_CHECKING:
     from hpo.ledger.journal import Journal
     from hpo.ledger.sql import Sql
 
-# The study attribute that holds the resolved study file.
-STUDY_ATTR = "hpo:study"
-UID_ATTR = "hpo:uid"
-CREATED_ATTR = "hpo:created"
-# Seconds for which a database that went away is waited for, and between two tries.
-PATIENCE, RETRY = 60.0, 0.5
+# System attributes of Optuna and optuna-dashboard: the metrics' names, and the note.
+METRICS_ATTR, NOTE_ATTR, NOTE_VERSION_ATTR = "study:metric_names", "dashboard:note_str:0", "dashboard:note_ver"
+# Seconds to wait for a storage that is away: in all, between two tries, before the first word about it, after Ctrl-C.
+PATIENCE, RETRY, QUIET, HURRY = 60.0, 0.5, 3.0, 3.0
 
 T = TypeVar("T")
+Notify = Callable[[str], None]
 
 
 class Ledger:
     """Durable record of one study; what ``begin`` and ``finish`` wrote has survived when they return.
 
     Attributes:
-        uid: The study's own identity: a study deleted and made again under its name is another one.
+        uid: The study's own identity: a study that is deleted and made again under its name gets another one.
         created: When it was made, in seconds since the epoch.
-        loaded: The trials that were there when it was opened, running ones of a dead driver included.
+        study: The study, with the edits that were made to it.
+        loaded: The trials that were there when it was opened, also those that a dead driver left running.
+        inbox: What other processes ask of its writer.
     """
 
     def __init__(
-        self, address: Address, store: Journal | Sql, study_id: int, loaded: list[FrozenTrial], held: lock.Lock
+        self, address: Address, store: Journal | Sql, study_id: int, study: Study, held: lock.Lock, notify: Notify
     ) -> None:
         self._address = address
         self._store = store
         self._study_id = study_id
-        self._ids = {trial.number: trial._trial_id for trial in loaded}
+        self.study = study
+        self._records = Records(study)
         self._held = held
-        self.loaded = loaded
+        self._notify = notify
+        self._hurry = False
+        self._reason = ""
+        self._since: float | None = None  # when the write began that is under way
+        self._watch: threading.Thread | None = None
+        self._closed = threading.Event()
+        store.claim(study_id)
+        self._ids: dict[int, int] = {}
         attrs = store.get_study_user_attrs(study_id)
+        self.loaded = marked(store.trials(study_id, self._records), attrs)
+        self.inbox = Inbox(address, store, study_id)
         self.uid: str = attrs[UID_ATTR]
         self.created: float = attrs[CREATED_ATTR]
 
     @classmethod
-    def open(cls, address: Address, study: Study) -> Ledger:
+    def open(
+        cls,
+        address: Address,
+        study: Study,
+        notify: Notify = lambda text: None,
+        adapt: Callable[[Study, Mapping[str, Any]], Study] = lambda study, attrs: study,
+    ) -> Ledger:
         """Locks and opens the ledger of ``study``, and makes it when absent.
 
+        Args:
+            address: Where it is.
+            study: The study.
+            notify: Receives a remark while a storage that is away is waited for.
+            adapt: Makes of the study's file, and of the attributes that the ledger has of it, the study to record.
+
         Raises:
-            InputError: When another process runs the study, when the storage cannot be used, or when the study file
-                contradicts the trials that are there.
+            StudyLocked: When another process runs the study.
+            StorageUnusable: When the storage cannot be used.
+            StudyConflict: When the study file contradicts the trials that are there.
         """
-        held = lock.acquire(address, study.name)
+
+        def found(store: Journal | Sql) -> tuple[int, Study]:
+            adapted = adapt(study, _attributes(store, study.name))
+            study_id = _find(store, adapted)
+            return (_make(store, study), study) if study_id is None else (study_id, adapted)
+
+        return cls._open(address, study.name, notify, found)
+
+    @classmethod
+    def reopen(cls, address: Address, name: str, notify: Notify = lambda text: None) -> Ledger:
+        """Locks and opens a study as the ledger has it.
+
+        Raises:
+            StudyNotFound: When there is no such study.
+            StudyLocked: As :meth:`open`.
+            StorageUnusable: As :meth:`open`.
+        """
+
+        def found(store: Journal | Sql) -> tuple[int, Study]:
+            attrs = _attributes(store, name)
+            if STUDY_ATTR not in attrs:
+                raise StudyNotFound(f"there is no study {name!r} in {address}")
+            check_attributes(attrs)
+            study = parse(attrs[STUDY_ATTR], file=f"{address}, study {name}", folder=attrs.get(FOLDER_ATTR))
+            return store.get_study_id_from_name(name), study
+
+        return cls._open(address, name, notify, found)
+
+    @classmethod
+    def _open(
+        cls, address: Address, name: str, notify: Notify, find: Callable[[Journal | Sql], tuple[int, Study]]
+    ) -> Ledger:
+        held = lock.acquire(address, name)
         try:
-            store = storage.connect(address)
+            store = connect(address)
             try:
-                study_id = _find(store, study)
-                if study_id is None:
-                    study_id = _make(store, study)
-                return cls(address, store, study_id, store.get_all_trials(study_id), held)
+                study_id, study = find(store)
+                return cls(address, store, study_id, study, held, notify)
             except BaseException:
                 store.close()
                 raise
@@ -78,30 +136,73 @@ class Ledger:
             held.release()
             raise
 
-    def begin(self, frozen: FrozenTrial, trial: Trial) -> None:
+    def begin(self, trial: Trial) -> None:
         """Writes a trial that is about to run, under its number.
 
         Raises:
-            HpoError: When the storage does not take it.
+            StorageError: When the storage does not take it.
         """
-        record = copy.copy(frozen)
-        record.user_attrs = attributes(trial)
-        self._ids[frozen.number] = self._durably(lambda again: self._create(record, again=again))
+        record = self._records.to_optuna(trial)
+        self._ids[trial.number] = self._durably(lambda again: self._create(record, again=again))
 
-    def finish(self, frozen: FrozenTrial, trial: Trial) -> None:
+    def take(self, trials: Sequence[Trial]) -> None:
+        """Writes trials that have finished elsewhere, under their numbers, which are the next ones: all or none.
+
+        Raises:
+            StorageError: When the storage does not take them.
+        """
+        records, count = [self._records.to_optuna(trial) for trial in trials], len(self.loaded)
+
+        def write(again: bool) -> None:
+            # The first write may have succeeded although its answer was lost.
+            if not (again and self._store.get_n_trials(self._study_id) > count):
+                self._store.create_trials(self._study_id, records)
+
+        self._durably(write)
+        self.loaded += trials
+
+    def finish(self, trial: Trial) -> None:
         """Writes a trial's reports, state and value at once.
 
         Raises:
-            HpoError: When the storage does not take it.
+            StorageError: When the storage does not take it.
         """
-        trial_id, attrs = self._ids[frozen.number], attributes(trial)
+        record = self._records.to_optuna(trial)
+        trial_id = self._id(trial.number)
 
         def write(again: bool) -> None:
-            # An answer that was lost on its way is no reason to write twice.
+            # The first write may have succeeded although its answer was lost.
             if not (again and self._store.get_trial(trial_id).state.is_finished()):
-                self._store.finish_trial(trial_id, frozen, attrs)
+                self._store.finish_trial(trial_id, record)
 
         self._durably(write)
+
+    def _id(self, number: int) -> int:
+        if (trial_id := self._ids.get(number, -1)) < 0:  # it was begun by another driver
+            trial_id = self._store.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        return trial_id
+
+    def note(self, number: int, key: str, value: Any) -> None:
+        """Writes a note of a trial that has not finished."""
+        trial_id = self._id(number)
+        self._durably(lambda again: self._store.set_trial_system_attr(trial_id, key, value))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """An attribute of the study."""
+        return self._store.get_study_user_attrs(self._study_id).get(key, default)
+
+    def set(self, key: str, value: Any) -> None:
+        """Writes an attribute of the study."""
+        self._durably(lambda again: self._store.set_study_user_attr(self._study_id, key, _plain(value)))
+
+    def forget(self, key: str) -> None:
+        """Removes an attribute that holds a request."""
+        self._durably(lambda again: self._store.forget(self._study_id, key))
+
+    def adopt(self, study: Study) -> None:
+        """Records the study as it is from now on; its identity must be the same."""
+        self.study = study
+        self.set(STUDY_ATTR, study.resolved)
 
     def _create(self, record: FrozenTrial, *, again: bool) -> int:
         known = self._store.get_n_trials(self._study_id) if again else record.number
@@ -111,30 +212,103 @@ class Ledger:
             trial_id = self._store.get_trial_id_from_study_id_trial_number(self._study_id, record.number)
         number = self._store.get_trial_number_from_id(trial_id)
         if number != record.number:
-            raise HpoError(f"trial {record.number} got the number {number}: something else writes to this study")
+            raise StorageError(f"trial {record.number} got the number {number}: something else writes to this study")
         return trial_id
 
     def _durably(self, write: Callable[[bool], T]) -> T:
         """Calls ``write(again)`` until the storage takes it, or has been away for :data:`PATIENCE` seconds."""
-        deadline = time.monotonic() + PATIENCE
-        again = False
-        while True:
-            try:
-                self._held.ensure()
-                return write(again)
-            except storage.failures() as error:
-                if not storage.is_passing(error) or time.monotonic() > deadline:
-                    reason = " ".join(str(error.__cause__ or error).split())[:300]
-                    raise HpoError(
-                        f"the ledger {self._address} cannot be written: {reason}\n"
-                        "What is finished is kept; run the study again when the storage is well, and it goes on"
-                    ) from error
-            again = True
-            time.sleep(RETRY)
+        began, again = time.monotonic(), False
+        with self._watched():
+            while True:
+                try:
+                    self._held.ensure()
+                    return write(again)
+                except self._store.failures as error:
+                    self._reason = redact(" ".join(str(error.__cause__ or error).split())[:300])
+                    if not self._store.is_passing(error) or time.monotonic() - began > self._patience:
+                        raise StorageError(
+                            f"the ledger {self._address} cannot be written: {self._reason}\n"
+                            "Finished trials are saved; run the same command again once the storage is available"
+                        ) from error
+                again = True
+                time.sleep(RETRY)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Remarks from another thread that the storage does not answer, and in the end hangs up on a silent server."""
+        if self._address.kind == "sqlite":  # its own timeout is shorter
+            yield
+            return
+        if self._watch is None:
+            self._watch = threading.Thread(target=self._look, name="ledger", daemon=True)
+            self._watch.start()
+        self._reason, self._since = "it does not answer", time.monotonic()
+        try:
+            yield
+        finally:
+            self._since = None
+
+    def _look(self) -> None:
+        """Looks every now and then whether a write takes long; a thread for every write would cost more than it."""
+        last, remark_at = 0.0, QUIET
+        while not self._closed.wait(min(QUIET, 0.5)):
+            if (since := self._since) is None:
+                continue
+            if since != last:
+                last, remark_at = since, QUIET
+            waited = time.monotonic() - since
+            if waited > self._patience:
+                self._held.hang_up()
+                self._store.hang_up()
+            elif waited > remark_at:
+                remark_at *= 3
+                self._notify(
+                    f"waiting for the ledger {self._address}: {waited:.0f} s so far, at most {PATIENCE:.0f} s; "
+                    f"Ctrl-C ends the wait: {self._reason}"
+                )
+
+    @property
+    def _patience(self) -> float:
+        return HURRY if self._hurry else PATIENCE
+
+    def hurry(self) -> None:
+        """From now on waits only :data:`HURRY` seconds for a storage that is away: the user wants to end."""
+        self._hurry = True
 
     def close(self) -> None:
+        self._closed.set()
+        self.inbox.close()
+        with suppress(HpoError, OSError):  # if it fails, the next reader reports it
+            self._store.summarize()
         self._store.close()
         self._held.release()
+
+
+def connect(address: Address) -> Journal | Sql:
+    """Opens the storage behind an address; makes it when absent.
+
+    Raises:
+        StorageUnusable: When it cannot be reached, cannot be read, or is not Optuna's.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if address.kind == "journal":
+        from hpo.ledger.journal import Journal
+
+        assert address.path is not None
+        return Journal(address.path, summary.load(address.path))
+    from hpo.ledger import sql
+
+    return sql.connect(address)
+
+
+def _attributes(store: Journal | Sql, name: str) -> dict[str, Any]:
+    """What the ledger has of a study; nothing where it has no such study."""
+    try:
+        return store.get_study_user_attrs(store.get_study_id_from_name(name))
+    except KeyError:
+        return {}
 
 
 def _find(store: Journal | Sql, study: Study) -> int | None:
@@ -143,33 +317,55 @@ def _find(store: Journal | Sql, study: Study) -> int | None:
         study_id = store.get_study_id_from_name(study.name)
     except KeyError:
         return None
-    attrs, trials = store.get_study_user_attrs(study_id), store.get_all_trials(study_id)
+    attrs = store.get_study_user_attrs(study_id)
+    try:
+        check_attributes(attrs)
+    except HpoError as error:
+        raise StorageUnusable(
+            f"study {study.name!r} cannot be read: {error}\nto delete it: hpo delete {study.name}"
+        ) from None
     if STUDY_ATTR in attrs:
         stored, now = attrs[STUDY_ATTR], _plain(study.identity())
-        differences = list(_differences("", {key: stored.get(key) for key in now}, now))
+        differences = list(_differences("", identity(stored), now))
         if not differences:
             if stored != _plain(study.resolved):
                 store.set_study_user_attr(study_id, STUDY_ATTR, _plain(study.resolved))
+            _introduce(store, study_id, study)
             return study_id
-        if any(trial.values for trial in trials):
-            raise InputError(
+        if any(trial.values for trial in store.get_all_trials(study_id, deepcopy=False)):
+            raise StudyConflict(
                 f"{study.file}: contradicts the ledger's study {study.name!r}; choose another name, or "
                 f"`hpo delete {study.name}`:\n  " + "\n  ".join(differences)
             )
         # A file that was corrected before any trial had a value: nothing is lost, and nothing old may count.
-    elif trials or any(not key.startswith("hpo:") for key in attrs):
-        raise InputError(f"the ledger holds a study {study.name!r} that hpo did not make; choose another name")
+    elif store.get_n_trials(study_id) or any(not key.startswith("hpo:") for key in attrs):
+        raise StudyConflict(f"the ledger holds a study {study.name!r} that hpo did not make; choose another name")
     # Otherwise a driver died while it made the study.
     store.delete_study(study_id)
     return None
 
 
 def _make(store: Journal | Sql, study: Study) -> int:
-    study_id = store.create_new_study([DIRECTIONS[study.direction]], study.name)
+    study_id = store.create_new_study([DIRECTIONS[direction] for direction in study.objectives.values()], study.name)
     store.set_study_user_attr(study_id, UID_ATTR, uuid.uuid4().hex)
     store.set_study_user_attr(study_id, CREATED_ATTR, time.time())
+    _introduce(store, study_id, study)
     store.set_study_user_attr(study_id, STUDY_ATTR, _plain(study.resolved))  # last: now the study is whole
     return study_id
+
+
+def _introduce(store: Journal | Sql, study_id: int, study: Study) -> None:
+    """Says where the study's code lies; names the metric for Optuna's tools, and what is searched in its dashboard.
+
+    A note of a person's stays.
+    """
+    if store.get_study_user_attrs(study_id).get(FOLDER_ATTR) != study.folder:
+        store.set_study_user_attr(study_id, FOLDER_ATTR, study.folder)
+    there = store.get_study_system_attrs(study_id)
+    wanted: dict[str, Any] = {METRICS_ATTR: [*study.objectives], NOTE_ATTR: searched(study), NOTE_VERSION_ATTR: 1}
+    for key, value in wanted.items():
+        if key not in there:
+            store.set_study_system_attr(study_id, key, value)
 
 
 def _plain(value: Any) -> Any:
@@ -184,7 +380,8 @@ def _differences(key: str, old: Any, new: Any) -> list[str]:
             for name in dict.fromkeys((*old, *new))
             for line in _differences(f"{key}.{name}" if key else name, old.get(name), new.get(name))
         ]
-    if old == new:
+    # As text, so that 1 and 1.0, or true and 1, are not the same.
+    if json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True):
         return []
     was, now = ("absent" if value is None else show(value) for value in (old, new))
     return [f"{key}: {was} in the ledger, {now} in the file"]

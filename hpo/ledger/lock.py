@@ -1,6 +1,11 @@
-"""One writer per study: a lock that dies with its holder, so that nobody waits for the dead.
+"""One writer per study: a lock that ends with its process, so that nothing waits for a dead one.
 
-Files are locked with ``flock``, PostgreSQL with an advisory lock of the session. Both tell who holds them.
+A journal or sqlite file is locked itself, at an offset that belongs to the study, far behind its end. So two links to
+one file are one ledger, and whatever happens to the files beside it does not matter. The kernel keeps such a lock as
+long as the process lives, also while it is stopped: it cannot be lost, and no second check is needed when writing.
+
+PostgreSQL has an advisory lock of the session. It is lost with the connection, and therefore the ledger checks its mark
+in every transaction as well (:meth:`hpo.ledger.sql.Sql.claim`).
 """
 
 from __future__ import annotations
@@ -9,25 +14,30 @@ import fcntl
 import json
 import os
 import platform
+import socket
+import struct
+import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
+from hashlib import blake2b
+from io import FileIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from hpo.errors import InputError
-from hpo.ledger.address import Address
-from hpo.ledger.storage import CONNECT_TIMEOUT, connect_postgresql
+from hpo.errors import StorageError, StorageUnusable, StudyLocked
+from hpo.ledger.address import Address, connect_postgresql
 
 if TYPE_CHECKING:
     import psycopg
 
-# Seconds for which a taken lock is tried again: a reader's glance at it, and the connection of a holder that has just
-# been killed, are gone sooner.
+# Seconds for which a taken lock is tried again: the connection of a holder that has just been killed is gone sooner.
 PATIENCE = 0.3
 
 _HOLDER = """
-    SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
+    SELECT application_name, pid FROM pg_locks JOIN pg_stat_activity USING (pid)
     WHERE locktype = 'advisory' AND granted AND objsubid = 1
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND (classid::bigint << 32 | objid::bigint) = hashtextextended(%s, 0)
@@ -38,7 +48,16 @@ class Lock(Protocol):
     """Held from its creation to :meth:`release`."""
 
     def ensure(self) -> None:
-        """Takes the lock again where it went with a lost connection; ``ConnectionError`` while that cannot be done."""
+        """Takes the lock again where it went with a lost connection.
+
+        Raises:
+            ConnectionError: While that cannot be done.
+            StudyLocked: When another process has it now.
+            StorageError: When the ledger's file is no longer the one that was locked.
+        """
+
+    def hang_up(self) -> None:
+        """Ends the connection to a server that does not answer; :meth:`ensure` then makes another."""
 
     def release(self) -> None: ...
 
@@ -47,17 +66,15 @@ def acquire(address: Address, study: str) -> Lock:
     """Takes the right to write ``study``.
 
     Raises:
-        InputError: When another process holds it, naming its host, pid and start, or when the storage cannot be used.
+        StudyLocked: When another process holds it, naming its host, pid and start.
+        StorageUnusable: When the storage cannot be used.
     """
     if address.path is None:
-        connect_postgresql(address).close()
         return PostgresLock(address, study)
-    path = _lock_file(address, study)
     try:
-        path.parent.mkdir(exist_ok=True)
-        return FileLock(path, study)
+        return FileLock(address.path, study)
     except OSError as error:
-        raise InputError(f"storage: cannot lock {address} in {path.parent}: {error.strerror}") from None
+        raise StorageUnusable(f"storage: cannot lock {address}: {error.strerror}") from None
 
 
 def holder(address: Address, study: str) -> str | None:
@@ -67,27 +84,13 @@ def holder(address: Address, study: str) -> str | None:
             row = connection.execute(_HOLDER, (f"hpo:{study}",)).fetchone()
             return str(row[0]).removeprefix("hpo ") if row else None
     try:
-        with _lock_file(address, study).open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return _describe(file.read())
-            return None
+        file = _open(address.path, os.O_RDONLY)
     except FileNotFoundError:
         return None
-
-
-def _lock_file(address: Address, study: str) -> Path:
-    assert address.path is not None
-    return address.folder / f"{address.path.name}.{study}.lock"
-
-
-def _me() -> dict[str, Any]:
-    return {
-        "host": platform.node(),
-        "pid": os.getpid(),
-        "since": datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
+    try:
+        return _describe(address.path, study) if is_range_locked(file, _offset(study)) else None
+    finally:
+        _close(file)
 
 
 def _persist(take: Callable[[], bool]) -> bool:
@@ -100,46 +103,133 @@ def _persist(take: Callable[[], bool]) -> bool:
     return True
 
 
-def _refusal(study: str, holder: str) -> InputError:
-    return InputError(f"study {study!r} is being run by {holder}; `hpo show {study}` follows it")
+def _me() -> dict[str, Any]:
+    since = datetime.now().astimezone().isoformat(timespec="seconds")
+    return {"host": platform.node(), "pid": os.getpid(), "since": since}
+
+
+def _refusal(study: str, holder: str) -> StudyLocked:
+    return StudyLocked(f"study {study!r} is being run by {holder}; follow it with: hpo show {study} --watch")
+
+
+# Files -------------------------------------------------------------------------------------------------------------
+
+
+# A child that the driver forks shares the lock, and would keep it after the driver's death.
+_locked: set[FileIO] = set()
+
+
+def _close_all() -> None:
+    for file in list(_locked):
+        file.close()
+
+
+os.register_at_fork(after_in_child=_close_all)
 
 
 class FileLock:
-    """An ``flock`` on a file beside the ledger; the file tells who holds it."""
+    """A lock on one byte of the ledger's own file; a note in ``.hpo`` names its holder."""
 
     def __init__(self, path: Path, study: str) -> None:
-        self._file: IO[str] = path.open("a+")
-        # A child that the driver forks shares the lock, and would keep it after the driver's death.
-        os.register_at_fork(after_in_child=self._file.close)
-        if not _persist(self._take):
-            self._file.seek(0)
-            holder = self._file.read()
-            self._file.close()
-            raise _refusal(study, _describe(holder))
-        self._file.truncate(0)
-        self._file.write(json.dumps(_me()))
-        self._file.flush()
+        self._path = path.absolute()
+        self._file = _open(path, os.O_RDWR | os.O_CREAT)
+        _locked.add(self._file)
+        if not _persist(lambda: lock_range(self._file, _offset(study))):
+            _close(self._file)
+            raise _refusal(study, _describe(path, study))
+        self._offset = _offset(study)
+        note = _note(path, study)
+        note.parent.mkdir(exist_ok=True)
+        note.write_text(json.dumps(_me()))
 
-    def _take(self) -> bool:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+    def hang_up(self) -> None:
+        pass
 
     def ensure(self) -> None:
-        pass  # the kernel holds it as long as this process lives
+        if not os.path.samestat(self._path.stat(), os.fstat(self._file.fileno())):
+            raise StorageError(f"the ledger {self._path} was replaced by another file during the search")
 
     def release(self) -> None:
-        self._file.close()
+        if not self._file.closed:
+            unlock_range(self._file, self._offset)
+            _close(self._file)
 
 
-def _describe(holder: str) -> str:
+def lock_range(file: FileIO, offset: int) -> bool:
+    """Locks one byte of a file, until the file is closed; False when another open file has it."""
     try:
-        me = json.loads(holder)
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, _range(fcntl.F_WRLCK, offset))
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def unlock_range(file: FileIO, offset: int) -> None:
+    """Gives back what :func:`lock_range` took."""
+    fcntl.fcntl(file, fcntl.F_OFD_SETLK, _range(fcntl.F_UNLCK, offset))
+
+
+def is_range_locked(file: FileIO, offset: int) -> bool:
+    """Whether another open file has this byte."""
+    answer = fcntl.fcntl(file, fcntl.F_OFD_GETLK, _range(fcntl.F_WRLCK, offset))
+    return answer != _range(fcntl.F_UNLCK, offset)
+
+
+def _range(kind: int, offset: int) -> bytes:
+    """C's ``struct flock`` for one byte, padded to its full size."""
+    if sys.platform == "linux":
+        return struct.pack("hhqqi4x", kind, os.SEEK_SET, offset, 1, 0)
+    return struct.pack("qqihh", offset, 1, 0, kind, os.SEEK_SET)
+
+
+def _offset(study: str) -> int:
+    """Where a study's byte is: behind the end of every file, and behind the bytes that sqlite locks."""
+    return (1 << 62) + int.from_bytes(blake2b(study.encode(), digest_size=7).digest())
+
+
+def _open(path: Path, flags: int) -> FileIO:
+    return FileIO(os.open(path, flags, 0o666), "r" if flags == os.O_RDONLY else "r+")
+
+
+# SQLite loses its own locks when its process closes any descriptor of the database. So files of databases are closed
+# when this process has no connection to any.
+_closing = threading.Lock()
+_connected = 0
+_to_close: list[FileIO] = []
+
+
+def _close(file: FileIO) -> None:
+    _locked.discard(file)
+    with _closing:
+        if _connected and os.pread(file.fileno(), 6, 0) == b"SQLite":
+            _to_close.append(file)
+        else:
+            file.close()
+
+
+def sqlite_connected(change: int) -> None:
+    """Counts this process's stores that are connected to a sqlite file: +1 before one connects, -1 after it ends."""
+    global _connected
+    with _closing:
+        _connected += change
+        while _to_close and not _connected:
+            _to_close.pop().close()
+
+
+def _note(path: Path, study: str) -> Path:
+    path = path.resolve()
+    return path.parent / ".hpo" / f"{path.name}.{study}.lock"
+
+
+def _describe(path: Path, study: str) -> str:
+    try:
+        me = json.loads(_note(path, study).read_text())
         return f"pid {me['pid']} on {me['host']} since {me['since']}"
-    except (ValueError, KeyError):
-        return "another process that is just starting"
+    except (OSError, ValueError, KeyError):
+        return "another process"
+
+
+# PostgreSQL --------------------------------------------------------------------------------------------------------
 
 
 class PostgresLock:
@@ -148,18 +238,13 @@ class PostgresLock:
     def __init__(self, address: Address, study: str) -> None:
         self._address = address
         self._study = study
+        self._backend = 0  # the server's process that holds the lock
         self._connection = self._take()
 
     def _take(self) -> psycopg.Connection[Any]:
-        import psycopg
-
         me = _me()
-        connection = psycopg.connect(
-            self._address.url,
-            autocommit=True,
-            connect_timeout=CONNECT_TIMEOUT,
-            application_name=f"hpo pid {me['pid']} on {me['host'][:20]} since {me['since'][:19]}"[:63],
-        )
+        name = f"hpo pid {me['pid']} on {me['host'][:20]} since {me['since'][:19]}"[:63]
+        connection = connect_postgresql(self._address, autocommit=True, application_name=name)
         key = (f"hpo:{self._study}",)
         # The server notices within half a minute that the holder's machine is gone.
         for setting in ("idle = 10", "interval = 5", "count = 4"):
@@ -172,7 +257,10 @@ class PostgresLock:
         if not _persist(take):
             other = connection.execute(_HOLDER, key).fetchone()
             connection.close()
+            if other and other[1] == self._backend:
+                raise ConnectionError("the server still keeps the lock of this process's lost connection")
             raise _refusal(self._study, str(other[0]).removeprefix("hpo ") if other else "another process")
+        self._backend = connection.info.backend_pid
         return connection
 
     def ensure(self) -> None:
@@ -184,8 +272,19 @@ class PostgresLock:
             self._connection.close()
             try:
                 self._connection = self._take()
-            except psycopg.Error as error:
+            except (psycopg.Error, StorageUnusable) as error:
                 raise ConnectionError(str(error)) from error
+
+    def hang_up(self) -> None:
+        hang_up(self._connection)
 
     def release(self) -> None:
         self._connection.close()
+
+
+def hang_up(connection: Any) -> None:
+    """Ends a connection from another thread, so that the call that waits for the server fails."""
+    import psycopg
+
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as wire:
+        wire.shutdown(socket.SHUT_RDWR)

@@ -7,50 +7,262 @@ Optuna's, so that its own tools read them.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import sqlite3
+import uuid
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
+from weakref import WeakSet
 
+from optuna.distributions import distribution_to_json
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, event, func, insert, select
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
+
+from hpo.errors import StorageUnusable, StudyLocked
+from hpo.ledger import REQUEST, lock
+from hpo.ledger.address import CONNECT_TIMEOUT, Address, redact
+from hpo.ledger.record import Records
+from hpo.ledger.replay import distribution
+from hpo.trial import Trial
+
+# The study attribute that names its last writer; a new one in a database overwrites it.
+WRITER_ATTR = "hpo:writer"
+_READ_WRITER = "SELECT value_json FROM study_user_attributes WHERE study_id = %s AND key = %s FOR SHARE"
 
 
 class Sql(RDBStorage):
     """Optuna's relational storage with a whole trial's end in one transaction."""
 
-    def finish_trial(self, trial_id: int, trial: FrozenTrial, attrs: Mapping[str, Any]) -> None:
+    #: What it raises when it cannot be written.
+    failures: ClassVar[tuple[type[Exception], ...]] = (StorageInternalError, SQLAlchemyError, OSError)
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self._connections: WeakSet[Any] = WeakSet()
+        super().__init__(url, **options)
+        self._is_file = self.engine.dialect.name == "sqlite"
+        if not self._is_file:
+            event.listen(self.engine, "connect", lambda connection, _: self._connections.add(connection))
+            self.engine.dispose()  # the next connection is noted
+
+    def __getstate__(self) -> dict[Any, Any]:
+        return super().__getstate__() | {"_connections": None}  # a copy has its own
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(state | {"_connections": WeakSet()})
+
+    @staticmethod
+    def is_passing(error: BaseException) -> bool:
+        """Whether waiting may help: a database that restarts, not a full disk or a broken record."""
+        if isinstance(error, StorageInternalError) and error.__cause__ is not None:
+            error = error.__cause__
+        if isinstance(error, ConnectionError):
+            return True
+        if not isinstance(error, DBAPIError):
+            return False
+        if isinstance(error.orig, sqlite3.Error):
+            return "locked" in str(error.orig)
+        return error.connection_invalidated or isinstance(error, OperationalError)
+
+    def claim(self, study_id: int) -> None:
+        """Makes this the study's only writer: transactions that an earlier writer begins after this are refused.
+
+        A session of PostgreSQL, and its lock, can be lost while its driver lives on. So every transaction of a writer
+        first reads its own mark, and keeps it from being changed until it ends. A file's lock cannot be lost.
+        """
+        mark = uuid.uuid4().hex
+        self.set_study_user_attr(study_id, WRITER_ATTR, mark)
+        if self._is_file:
+            return
+
+        @event.listens_for(self.engine, "begin")
+        def check(connection: Any) -> None:
+            with connection.connection.cursor() as cursor:
+                # A transaction whose driver is stopped in the middle must not block the next driver for ever.
+                cursor.execute("SET LOCAL idle_in_transaction_session_timeout = '20s'")
+                row = cursor.execute(_READ_WRITER, (study_id, WRITER_ATTR)).fetchone()
+            if row is None or json.loads(row[0]) != mark:
+                raise StudyLocked(
+                    "another process took over the study, or deleted it, while this one was stopped or "
+                    "disconnected; this process writes no more. What it had not written yet runs again there"
+                )
+
+    def study_ids(self) -> dict[str, int]:
+        """All studies, by name."""
+        with Session(self.engine) as session:
+            rows = session.execute(select(models.StudyModel.study_name, models.StudyModel.study_id))
+            return {str(name): int(study_id) for name, study_id in rows}
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        """The attributes of a study; None for a damaged one, which its reader reports."""
+        return self._attributes(models.StudyUserAttributeModel, study_id)
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        """As :meth:`get_study_user_attrs`."""
+        return self._attributes(models.StudySystemAttributeModel, study_id)
+
+    def _attributes(self, model: Any, study_id: int) -> dict[str, Any]:
+        with Session(self.engine) as session:
+            rows = session.execute(select(model.key, model.value_json).where(model.study_id == study_id))
+            found = {key: _loaded(text) for key, text in rows}
+        if not found:
+            self.get_study_name_from_id(study_id)  # KeyError when there is none
+        return found
+
+    def get_n_trials(self, study_id: int, state: Any = None) -> int:
+        """Counts without reading the trials, which perhaps cannot be read."""
+        if state is not None:
+            return int(super().get_n_trials(study_id, state))
+        self.get_study_name_from_id(study_id)  # KeyError when there is none
+        with Session(self.engine) as session:
+            count = select(func.count()).select_from(models.TrialModel).where(models.TrialModel.study_id == study_id)
+            return int(session.scalar(count) or 0)
+
+    def trials(self, study_id: int, records: Records) -> list[Trial]:
+        """The trials of a study as hpo sees them, by one query per table.
+
+        Optuna makes an object of every row. The table of reports is left out: an attribute has them, with all metrics.
+        """
+        with Session(self.engine) as session:
+            of_study = models.TrialModel.study_id == study_id
+            found: dict[int, FrozenTrial] = {}
+            trial = models.TrialModel
+            for trial_id, number, state in session.execute(
+                select(trial.trial_id, trial.number, trial.state).where(of_study).order_by(trial.number)
+            ):
+                found[trial_id] = FrozenTrial(number, state, None, None, None, {}, {}, {}, {}, {}, trial_id)
+
+            def rows(model: Any, *columns: Any) -> Any:
+                ordered = model.__table__.primary_key
+                return session.execute(select(model.trial_id, *columns).join(trial).where(of_study).order_by(*ordered))
+
+            param = models.TrialParamModel
+            for trial_id, name, value, text in rows(
+                param, param.param_name, param.param_value, param.distribution_json
+            ):
+                found[trial_id].params[name] = distribution(text).to_external_repr(value)
+            value_ = models.TrialValueModel
+            values: defaultdict[int, dict[int, float]] = defaultdict(dict)
+            for trial_id, objective, value, kind in rows(value_, value_.objective, value_.value, value_.value_type):
+                values[trial_id][objective] = value_.stored_repr_to_value(value, kind)
+            for trial_id, by_objective in values.items():
+                found[trial_id].values = [by_objective[objective] for objective in sorted(by_objective)]
+            user, system = models.TrialUserAttributeModel, models.TrialSystemAttributeModel
+            for trial_id, key, text in rows(user, user.key, user.value_json):
+                found[trial_id].user_attrs[key] = json.loads(text)
+            for trial_id, key, text in rows(system, system.key, system.value_json):
+                found[trial_id].system_attrs[key] = json.loads(text)
+        return [records.to_trial(trial) for trial in found.values()]
+
+    def summarize(self) -> None:
+        """Nothing is needed: a database answers without being read as a whole."""
+
+    def create_trials(self, study_id: int, trials: Sequence[FrozenTrial]) -> None:
+        """Writes trials, whatever their state, in order of their numbers: all of them or none."""
+        rows: list[Any] = [
+            models.TrialModel(
+                study_id=study_id,
+                number=trial.number,
+                state=trial.state,
+                datetime_start=trial.datetime_start,
+                datetime_complete=trial.datetime_complete,
+            )
+            for trial in trials
+        ]
+        cells: dict[Any, list[dict[str, Any]]] = {}
+        with Session(self.engine) as session, session.begin():
+            session.add_all(rows)
+            session.flush()
+            for row, trial in zip(rows, trials, strict=True):
+                for model, its in _tables(trial).items():
+                    cells.setdefault(model, []).extend({"trial_id": row.trial_id, **cell} for cell in its)
+            for model, all_cells in cells.items():
+                _insert(session, model, all_cells)
+
+    def finish_trial(self, trial_id: int, trial: FrozenTrial) -> None:
         """Writes reports, attributes, state and value of a finished trial, all of them or none."""
         key = {"trial_id": trial_id}
         with Session(self.engine) as session, session.begin():
-            _replace(session, models.TrialIntermediateValueModel, key, _reports(trial.intermediate_values))
-            _replace(session, models.TrialSystemAttributeModel, key, _attributes(trial.system_attrs))
-            _replace(session, models.TrialUserAttributeModel, key, _attributes(attrs))
-            _replace(session, models.TrialValueModel, key, _values(trial.values or []))
+            for model, rows in _tables(trial).items():
+                if model is not models.TrialParamModel:
+                    session.execute(delete(model).where(model.trial_id == trial_id))
+                    _insert(session, model, [key | row for row in rows])
             row: Any = session.get_one(models.TrialModel, trial_id)
             self.check_trial_is_updatable(trial_id, row.state)
             row.state = trial.state
             row.datetime_complete = datetime.now()
 
+    def forget(self, study_id: int, key: str) -> None:
+        """Removes a study's attribute with a request."""
+        model = models.StudyUserAttributeModel
+        with Session(self.engine) as session, session.begin():
+            session.execute(delete(model).where(model.study_id == study_id, model.key == key))
+
+    def requests(self, study_id: int) -> dict[str, Any]:
+        """Those of a study's attributes that hold requests."""
+        model = models.StudyUserAttributeModel
+        wanted = select(model.key, model.value_json).where(model.study_id == study_id, model.key.startswith(REQUEST))
+        with Session(self.engine) as session:
+            return {key: _loaded(text) for key, text in session.execute(wanted)}
+
+    def hang_up(self) -> None:
+        """Ends the connections to a server that does not answer, so that the call that waits for it fails."""
+        for connection in list(self._connections):
+            lock.hang_up(connection)
+
     def close(self) -> None:
         self.engine.dispose()
+        if self._is_file:
+            self._is_file = False
+            lock.sqlite_connected(-1)
 
 
-def _replace(session: Session, model: Any, key: dict[str, int], rows: list[dict[str, Any]]) -> None:
-    session.execute(delete(model).where(model.trial_id == key["trial_id"]))
+def _loaded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _tables(trial: FrozenTrial) -> dict[Any, list[dict[str, Any]]]:
+    """The rows of a trial, by table."""
+    return {
+        models.TrialParamModel: _params(trial),
+        models.TrialIntermediateValueModel: _reports(trial.intermediate_values),
+        models.TrialSystemAttributeModel: _attributes(trial.system_attrs),
+        models.TrialUserAttributeModel: _attributes(trial.user_attrs),
+        models.TrialValueModel: _values(trial.values or []),
+    }
+
+
+def _insert(session: Session, model: Any, rows: list[dict[str, Any]]) -> None:
     if rows:
-        session.execute(insert(model), [key | row for row in rows])
+        session.execute(insert(model), rows)
+
+
+def _params(trial: FrozenTrial) -> list[dict[str, Any]]:
+    return [
+        {
+            "param_name": name,
+            "param_value": trial.distributions[name].to_internal_repr(value),
+            "distribution_json": distribution_to_json(trial.distributions[name]),
+        }
+        for name, value in trial.params.items()
+    ]
 
 
 def _reports(values: Mapping[int, float]) -> list[dict[str, Any]]:
-    to_stored = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr
-    rows = []
-    for step, value in values.items():
-        stored, kind = to_stored(value)
-        rows.append({"step": step, "intermediate_value": stored, "intermediate_value_type": kind})
-    return rows
+    stored = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr
+    names = ("intermediate_value", "intermediate_value_type")
+    return [{"step": step, **dict(zip(names, stored(value), strict=True))} for step, value in values.items()]
 
 
 def _attributes(attrs: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -58,8 +270,46 @@ def _attributes(attrs: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _values(values: list[float]) -> list[dict[str, Any]]:
-    rows = []
-    for objective, value in enumerate(values):
-        stored, kind = models.TrialValueModel.value_to_stored_repr(value)
-        rows.append({"objective": objective, "value": stored, "value_type": kind})
-    return rows
+    stored, names = models.TrialValueModel.value_to_stored_repr, ("value", "value_type")
+    return [{"objective": i, **dict(zip(names, stored(value), strict=True))} for i, value in enumerate(values)]
+
+
+def connect(address: Address) -> Sql:
+    """Opens the database; makes its tables when absent.
+
+    Raises:
+        StorageUnusable: When it cannot be reached or its tables are not Optuna's.
+    """
+    is_file = address.path is not None
+    lock.sqlite_connected(+is_file)
+    try:
+        if address.path is None:
+            url = address.url.replace("postgresql://", "postgresql+psycopg://", 1)
+            patience = {"connect_timeout": CONNECT_TIMEOUT}
+            return Sql(url, engine_kwargs={"pool_pre_ping": True, "connect_args": patience})
+        if _writable(address.path):
+            _use_write_ahead_log(address.path)
+        return Sql(_sqlite_url(address.path), engine_kwargs={"connect_args": {"timeout": 30}})
+    except BaseException as error:
+        lock.sqlite_connected(-is_file)
+        if isinstance(error, (SQLAlchemyError, StorageInternalError, RuntimeError, sqlite3.Error)):
+            raise StorageUnusable(f"storage: {address} cannot be opened: {redact(str(error))}") from error
+        raise
+
+
+def _writable(path: Path) -> bool:
+    return os.access(path if path.exists() else path.parent, os.W_OK) and os.access(path.parent, os.W_OK)
+
+
+def _sqlite_url(path: Path) -> str:
+    if _writable(path):
+        return f"sqlite:///{path}"
+    # A reader without write permission; the log is there exactly while somebody writes.
+    being_written = path.with_name(path.name + "-wal").exists()
+    return f"sqlite:///file:{path}?uri=true&{'mode=ro' if being_written else 'immutable=1'}"
+
+
+def _use_write_ahead_log(path: Path) -> None:
+    # Readers (hpo show, optuna-dashboard) then never block the writer.
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")

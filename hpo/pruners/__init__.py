@@ -1,117 +1,54 @@
-"""Pruners by name: which running trials are not worth finishing.
+"""Pruners: which running trials are not worth finishing.
 
-``PRUNERS`` is the whole list, in the shape of :data:`hpo.samplers.SAMPLERS`.
+The list of them, with their options, is :data:`hpo.study.algorithms.PRUNERS`. Any other class derived from Optuna's
+``BasePruner`` is named by its import path. Optuna is imported when a pruner is built, not when a study file is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hpo.fields import Field, integer, number
+from hpo import imports
+from hpo.study.algorithms import PRUNERS
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
+    from optuna.trial import FrozenTrial
 
 
-def _nothing(options: Mapping[str, Any]) -> None:
-    return None
+def build(name: str, options: Mapping[str, Any], batch: int | None) -> BasePruner:
+    """Makes a study's pruner.
 
+    Args:
+        name: One of :data:`~hpo.study.algorithms.PRUNERS`, or an import path.
+        options: Its validated options.
+        batch: The study's batch; None without one. A class named by its import path does not get it.
 
-@dataclass(frozen=True)
-class Kind:
-    """One pruner a study may name.
-
-    Attributes:
-        build: Makes the pruner from the validated options and the study's batch (None without one).
-        options: The keys that ``[pruner]`` may hold beside ``name``.
-        check: Raises ``ValueError`` for options that do not go together.
+    Raises:
+        InputError: When an imported class is not there, is no pruner, or does not take the options.
     """
+    if name in PRUNERS:
+        made: BasePruner = imports.call(imports.load(PRUNERS[name].path, "pruner.name"), options, batch=batch)
+        return made
+    from optuna.pruners import BasePruner
 
-    build: Callable[[Mapping[str, Any], int | None], BasePruner]
-    options: Mapping[str, Field] = field(default_factory=dict)
-    check: Callable[[Mapping[str, Any]], None] = _nothing
-
-
-def _none(options: Mapping[str, Any], batch: int | None) -> BasePruner:
-    from optuna.pruners import NopPruner
-
-    return NopPruner()
+    return imports.instance(name, "pruner", BasePruner, options)  # type: ignore[type-abstract]
 
 
-def _median(options: Mapping[str, Any], batch: int | None) -> BasePruner:
-    from hpo.pruners.median import MedianPruner
+def check(name: str, options: Mapping[str, Any]) -> None:
+    """Finds what :func:`build` would find, before a search leaves any trace; imports Optuna only for a class by path.
 
-    return MedianPruner(**options, batch=batch)
-
-
-def _halving(options: Mapping[str, Any], batch: int | None) -> BasePruner:
-    from hpo.pruners.halving import HalvingPruner
-
-    return HalvingPruner(**options, batch=batch)
+    Raises:
+        InputError: As :func:`build`.
+    """
+    if name not in PRUNERS:
+        build(name, options, None)
 
 
-def _hyperband(options: Mapping[str, Any], batch: int | None) -> BasePruner:
-    from hpo.pruners.halving import HalvingPruner, brackets
+def in_finished_batches(trials: list[FrozenTrial], number: int, batch: int | None) -> list[FrozenTrial]:
+    """The trials that trial ``number`` may be compared with: all of them, or with a batch those of earlier batches.
 
-    return HalvingPruner(**options, cycle=brackets(**options), batch=batch)
-
-
-def _patience(options: Mapping[str, Any], batch: int | None) -> BasePruner:
-    from hpo.pruners.patience import PatiencePruner
-
-    return PatiencePruner(**options)
-
-
-def _threshold(options: Mapping[str, Any], batch: int | None) -> BasePruner:
-    from optuna.pruners import ThresholdPruner
-
-    return ThresholdPruner(**options)
-
-
-def _check_resources(options: Mapping[str, Any]) -> None:
-    low, high = options["min_resource"], options["max_resource"]
-    if high is not None and not low < high:
-        raise ValueError(f"min_resource must be below max_resource, got min_resource = {low}, max_resource = {high}")
-
-
-def _check_threshold(options: Mapping[str, Any]) -> None:
-    low, high = options["lower"], options["upper"]
-    if low is None and high is None:
-        raise ValueError("lower or upper must be given")
-    if low is not None and high is not None and low > high:
-        raise ValueError(f"lower must be at most upper, got lower = {low:g}, upper = {high:g}")
-
-
-_INTERVAL = {"n_warmup_steps": Field(integer(0), 0), "interval_steps": Field(integer(1), 1)}
-
-# Optuna 5's defaults are written out, so that another release cannot change a study.
-PRUNERS: dict[str, Kind] = {
-    "none": Kind(_none),
-    "median": Kind(
-        _median, {"n_startup_trials": Field(integer(0), 5), "n_min_trials": Field(integer(1), 1), **_INTERVAL}
-    ),
-    "asha": Kind(
-        _halving,
-        {
-            "min_resource": Field(integer(1)),
-            "max_resource": Field(integer(2), None),
-            "reduction_factor": Field(integer(2), 4),
-        },
-        _check_resources,
-    ),
-    "hyperband": Kind(
-        _hyperband,
-        {
-            "min_resource": Field(integer(1)),
-            "max_resource": Field(integer(2)),
-            "reduction_factor": Field(integer(2), 3),
-        },
-        _check_resources,
-    ),
-    "patience": Kind(_patience, {"patience": Field(integer(1)), "min_delta": Field(number(0), 0.0)}),
-    "threshold": Kind(
-        _threshold, {"lower": Field(number(), None), "upper": Field(number(), None), **_INTERVAL}, _check_threshold
-    ),
-}
+    Within a batch, which trials have reported what is a matter of timing; all trials of earlier batches have finished.
+    """
+    return trials if batch is None else trials[: number - number % batch]

@@ -1,20 +1,26 @@
 """Asynchronous successive halving (Li et al., 2020), and Hyperband (Li et al., 2018) made of it.
 
-At the steps ``min_resource * reduction_factor ** rung`` a trial goes on if its value is among the best
-``1 / reduction_factor`` of the values that trials have had there so far. Nobody waits for anybody; all that a decision
-needs is in the reports, so that a resumed search decides as it would have.
+At the steps ``min_resource * reduction_factor ** rung`` a trial continues if its value is among the best
+``1 / reduction_factor`` of the values that trials have had there so far. No trial waits for another. A decision depends
+on the reports alone, so that a resumed search decides as an uninterrupted one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from optuna.pruners import BasePruner
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
-from hpo.pruners.peers import before_batch
+from hpo.pruners import in_finished_batches
+from hpo.pruners.several import ahead, costs_by_step
+
+T = TypeVar("T")
+# The longest cycle of brackets: with many rungs a whole one has more trials than any search.
+LONGEST = 100_000
 
 
 class HalvingPruner(BasePruner):
@@ -22,11 +28,12 @@ class HalvingPruner(BasePruner):
 
     Args:
         min_resource: The step of the first rung of bracket 0, at least 1.
-        reduction_factor: One trial in this many goes on from a rung, at least 2.
+        reduction_factor: One trial in this many continues from a rung, at least 2.
         max_resource: The step that a full trial reaches: no rung lies at it or beyond. None if it is not known.
         cycle: The bracket of each trial, by its number modulo the length. Bracket b begins at rung b, and its trials
             compete among themselves.
-        batch: The study's batch; a trial then competes with those of finished batches only, whatever the timing.
+        batch: The study's batch; with one, a trial competes with trials of finished batches only, so that timing does
+            not matter.
     """
 
     def __init__(
@@ -45,20 +52,10 @@ class HalvingPruner(BasePruner):
         rung = self._rung_of_last_report(trial, bracket)
         if rung is None:
             return False
-        sign = -1.0 if study.direction is StudyDirection.MAXIMIZE else 1.0
-        own = _value_at(trial, rung)
-        assert own is not None  # the last report is the one that reached the rung
-        if math.isnan(own) or sign * own == math.inf:
-            return True
-        better, there = 0, 1
-        for peer in before_batch(study.get_trials(deepcopy=False), trial.number, self._batch):
-            if self._bracket(peer.number) != bracket or peer.number == trial.number:
-                continue
-            value = _value_at(peer, rung)
-            if value is not None:
-                there += 1
-                better += sign * value < sign * own  # false for NaN: nothing is worse
-        return better >= max(1, there // self._eta)
+        trials = in_finished_batches(study.get_trials(deepcopy=False), trial.number, self._batch)
+        peers = (t for t in trials if self._bracket(t.number) == bracket and t.number != trial.number)
+        better, there = (_compare_all if len(study.directions) > 1 else _compare)(study, trial, peers, rung)
+        return better is None or better >= max(1, (there + 1) // self._eta)
 
     def _bracket(self, number: int) -> int:
         return self._cycle[number % len(self._cycle)]
@@ -75,13 +72,44 @@ class HalvingPruner(BasePruner):
         return found
 
 
-def _value_at(trial: FrozenTrial, rung: int) -> float | None:
-    """The trial's first value at or after a step; None when it has not come so far."""
-    values = trial.intermediate_values
+def _compare(study: Study, trial: FrozenTrial, peers: Iterable[FrozenTrial], rung: int) -> tuple[int | None, int]:
+    """How many peers were better at a rung, None for a trial that is not worth finishing; and how many were there."""
+    sign = -1.0 if study.direction is StudyDirection.MAXIMIZE else 1.0
+    own = _at(trial.intermediate_values, rung)
+    assert own is not None  # the last report is the one that reached the rung
+    if math.isnan(own) or sign * own == math.inf:
+        return None, 0
+    better = there = 0
+    for peer in peers:
+        value = _at(peer.intermediate_values, rung)
+        if value is not None:
+            there += 1
+            better += sign * value < sign * own  # false for NaN: nothing is worse
+    return better, there
+
+
+def _compare_all(study: Study, trial: FrozenTrial, peers: Iterable[FrozenTrial], rung: int) -> tuple[int | None, int]:
+    """As :func:`_compare`, by several objectives."""
+    own = _at(costs_by_step(study, trial), rung)
+    assert own is not None
+    if math.inf in own:
+        return None, 0
+    there = [costs for peer in peers if (costs := _at(costs_by_step(study, peer), rung)) is not None]
+    return ahead(own, there), len(there)
+
+
+def _at(values: dict[int, T], rung: int) -> T | None:
+    """A trial's first value at or after a step; None when it has not come so far."""
     value = values.get(rung)
     if value is None and next(reversed(values), 0) > rung:  # its reports skipped the rung
         return values[min(step for step in values if step > rung)]
     return value
+
+
+def hyperband(min_resource: int, max_resource: int, reduction_factor: int, batch: int | None) -> HalvingPruner:
+    """Successive halving in brackets that begin at different rungs."""
+    cycle = brackets(min_resource, max_resource, reduction_factor)
+    return HalvingPruner(min_resource, reduction_factor, max_resource, cycle, batch)
 
 
 def brackets(min_resource: int, max_resource: int, reduction_factor: int) -> list[int]:
@@ -96,7 +124,7 @@ def brackets(min_resource: int, max_resource: int, reduction_factor: int) -> lis
         count += 1
     shares = [math.ceil(count * reduction_factor**s / (s + 1)) for s in reversed(range(count))]
     total, credit, cycle = sum(shares), [0] * count, []
-    for _ in range(total):
+    for _ in range(min(total, LONGEST)):
         credit = [owed + share for owed, share in zip(credit, shares, strict=True)]
         chosen = max(range(count), key=credit.__getitem__)
         credit[chosen] -= total

@@ -14,18 +14,23 @@ from optuna.pruners import BasePruner
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.pruners.peers import before_batch
+from hpo.pruners import in_finished_batches
+from hpo.pruners.several import Costs, ahead, costs_by_step
 
 
 class MedianPruner(BasePruner):
     """Ends a trial whose best value so far is worse than the median of the complete trials' values at this step.
 
+    With several objectives, a trial's best values so far of each stand for it, and it ends where more than half of the
+    complete trials come before it (:mod:`hpo.pruners.several`).
+
     Args:
         n_startup_trials: No trial is ended before this many are complete.
         n_min_trials: Nor at a step that fewer complete trials than this have reported.
         n_warmup_steps: Nor before this step.
-        interval_steps: Afterwards it looks at every so-manieth step.
-        batch: The study's batch; a trial is then compared with those of finished batches only, whatever the timing.
+        interval_steps: From there on it looks at every ``interval_steps``-th step.
+        batch: The study's batch; with one, a trial is compared with trials of finished batches only, so that timing
+            does not matter.
     """
 
     def __init__(
@@ -39,45 +44,49 @@ class MedianPruner(BasePruner):
         self._startup, self._least = n_startup_trials, n_min_trials
         self._warmup, self._interval = n_warmup_steps, interval_steps
         self._batch = batch
-        # What is known of complete trials; a memo of the study's trials, and of nothing else.
+        # The values of complete trials; a cache, it can be recomputed from the study's trials.
         self._seen = 0
         self._open: list[int] = []
         self._complete = 0
-        self._costs: defaultdict[int, list[float]] = defaultdict(list)
+        self._costs: defaultdict[int, list[Costs]] = defaultdict(list)
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         step = trial.last_step
         if step is None or step < self._warmup or not self._looks(trial, step):
             return False
-        sign = -1.0 if study.direction is StudyDirection.MAXIMIZE else 1.0
-        self._catch_up(before_batch(study.get_trials(deepcopy=False), trial.number, self._batch), sign)
+        self._catch_up(study, in_finished_batches(study.get_trials(deepcopy=False), trial.number, self._batch))
         costs = self._costs.get(step, [])
         if self._complete < max(1, self._startup) or len(costs) < self._least or not costs:
             return False
-        best = min((_cost(sign, value) for value in trial.intermediate_values.values()), default=math.inf)
-        return best > _median(costs)
+        best = tuple(map(min, zip(*_costs(study, trial).values(), strict=True)))
+        if len(study.directions) == 1:
+            return (best or (math.inf,)) > _median(costs)
+        return not best or 2 * ahead(best, costs) > len(costs)
 
     def _looks(self, trial: FrozenTrial, step: int) -> bool:
         """Whether this is the first report at or after one of the steps to look at."""
         due = self._warmup + (step - self._warmup) // self._interval * self._interval
         return due == step or not any(due <= other < step for other in trial.intermediate_values)
 
-    def _catch_up(self, trials: list[FrozenTrial], sign: float) -> None:
+    def _catch_up(self, study: Study, trials: list[FrozenTrial]) -> None:
         self._open += range(self._seen, len(trials))
         self._seen = max(self._seen, len(trials))
         for number in [number for number in self._open if trials[number].state.is_finished()]:
             self._open.remove(number)
             if trials[number].state is TrialState.COMPLETE:
                 self._complete += 1
-                for step, value in trials[number].intermediate_values.items():
-                    if not math.isnan(value):
-                        insort(self._costs[step], sign * value)
+                for step, costs in _costs(study, trials[number]).items():
+                    insort(self._costs[step], costs)
 
 
-def _cost(sign: float, value: float) -> float:
-    return math.inf if math.isnan(value) else sign * value
+def _costs(study: Study, trial: FrozenTrial) -> dict[int, Costs]:
+    """A trial's costs by step, without those that are no numbers."""
+    if len(study.directions) > 1:
+        return {step: costs for step, costs in costs_by_step(study, trial).items() if math.inf not in costs}
+    sign = -1.0 if study.direction is StudyDirection.MAXIMIZE else 1.0
+    return {step: (sign * value,) for step, value in trial.intermediate_values.items() if not math.isnan(value)}
 
 
-def _median(ordered: list[float]) -> float:
+def _median(ordered: list[Costs]) -> Costs:
     middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+    return ordered[middle] if len(ordered) % 2 else ((ordered[middle - 1][0] + ordered[middle][0]) / 2,)

@@ -10,9 +10,9 @@ from optuna.trial import FrozenTrial
 
 
 class PatiencePruner(BasePruner):
-    """Ends a trial after so many reports in a row that brought no improvement; a plateau is none.
+    """Ends a trial after a number of reports in a row without improvement; an equal value is no improvement.
 
-    (Optuna's PatientPruner lets a trial that stays exactly level go on.)
+    (Optuna's PatientPruner does not end a trial whose values stay exactly equal.)
 
     Args:
         patience: The number of reports, at least 1.

@@ -1,7 +1,7 @@
 """What a study found out, for people: figures, verdicts, one HTML page.
 
-- :mod:`hpo.report.insight`: what each parameter does to the value, and how exact a value is; no matplotlib
-- :mod:`hpo.report.figures`: ``FIGURES``, one function of ``(study, trials)`` per figure
+- :mod:`hpo.report.figures`: ``FIGURES``, the figures of every report
+- :mod:`hpo.report.kinds`: the figures that a study file describes
 - :mod:`hpo.report.page`: the page
 - :mod:`hpo.report.files`: all of it in a folder
 

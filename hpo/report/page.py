@@ -2,92 +2,105 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from hpo.fronts import front_of
+from hpo.insight.front import front_insight
+from hpo.insight.parameters import Insight, findings
+from hpo.insight.parameters import in_words as finding_in_words
+from hpo.insight.usage import usage
+from hpo.report.data import ROWS, Drawn, listed, script_data
 from hpo.report.figures.style import THEME
-from hpo.report.insight import Insight
-from hpo.report.narrowed import findings, said
-from hpo.report.scale import duration, label
-from hpo.report.usage import usage
-from hpo.space import Choice, Float, Int, Parameter
 from hpo.study import Study
-from hpo.trial import FAILED, Trial, best_first, counts
+from hpo.study.constraints import none_feasible
+from hpo.study.figures import FRONT_FIGURES, REPORT_FIGURES
+from hpo.study.parameters import in_words
+from hpo.text import duration, number, printable, short
+from hpo.trial import State, Trial, best_first, counts, origins, own
 
-# What stands above each figure, in the page's order.
-CAPTIONS = {
-    "best_trials": ("The best trials", "Validation solid, training dashed (the chapter's Fig 6-24)."),
-    "slices": (
-        "Each parameter",
-        "One point per complete trial; in the blue band trials cannot be told from the best. Pruned trials are marks "
-        "at the bottom, failed ones crosses.",
-    ),
-    "pairs": (
-        "Pairs of parameters",
-        "Coloured by value, the best five numbered; pruned trials hollow, failed ones crosses. Where ranges were "
-        "narrowed, a frame for the ranges after each round.",
-    ),
-    "importances": (
-        "Importance",
-        "Left: each parameter's share of what sets the best tenth of the trials apart. Right: rank correlation.",
-    ),
-    "best_so_far": ("Best so far", "In the order in which the trials ended."),
-    "learning_curves": ("All learning curves", "Complete trials coloured by their value, pruned ones faded."),
-    "parallel": ("Parallel coordinates", "One line per complete trial, the best ones strongest."),
-    "timeline": ("Workers", "Who ran what when; on the right each worker's share of busy time."),
-}
-# Tracebacks on the page, the last ones.
-FAILURES = 20
+# Holds the page's template and its script.
+_FOLDER = Path(__file__).parent
+# How many tracebacks the page shows, the last ones, and how many characters from the end of each.
+FAILURES, ERROR = 20, 8000
+# How many characters of any other text, of a setting, and of a short description.
+TEXT, SETTING, WORDS = 100_000, 2000, 300
+# How many parameters have a column, how many cells a table has at most, how many of its rows the page has without its
+# script, and how many rows the narrowed ranges.
+COLUMNS, CELLS, FIRST, FINDINGS = 40, 100_000, 200, 500
+# How many of the best trials stand at the top, and how many of a front.
+BEST, FRONT = 5, 50
 
 
-def render(study: Study, trials: Sequence[Trial], drawings: Mapping[str, str], insight: Insight) -> str:
+def render(
+    study: Study,
+    trials: Sequence[Trial],
+    figures: Mapping[str, Drawn],
+    insight: Insight,
+    left_out: Mapping[str, str] | None = None,
+    links: Mapping[int, Mapping[str, str]] = MappingProxyType({}),
+) -> str:
     """The page's text.
 
     Args:
         study: What was searched.
         trials: In order of their numbers.
-        drawings: SVG files by the names of :data:`hpo.report.figures.FIGURES`.
+        figures: By name: the study file's own, and those of every report.
         insight: What the trials say.
+        left_out: Why figures with nothing to show are left out, by their names.
+        links: By trial, addresses that its row links, each by its words.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    ranked = best_first(list(trials), study.direction)
-    failed = [t for t in trials if t.state == FAILED]
-    names = [p.name for p in study.space.parameters]
-    tied = set(insight.precision.tied) if insight.precision else {t.number for t in ranked[:1]}
-    return environment.get_template("page.html").render(
+    several = len(study.objectives) > 1
+    ranked = front_of(trials, study.objectives) if several else best_first(list(trials), study.direction)
+    titles = {spec.name: spec.options["title"] or spec.name for spec in study.figures}
+    titles |= FRONT_FIGURES | REPORT_FIGURES if several else REPORT_FIGURES
+    failed = [t for t in trials if t.state == State.FAILED]
+    names = _columns(insight, len(trials))
+    tied = {t.number for t in (ranked if several else ranked[:1])}
+    if insight.precision and not several:
+        tied = set(insight.precision.tied)
+    linked = {number: dict(addresses) for number, addresses in links.items()}
+    rows, script = listed(study, trials), (_FOLDER / "page.js").read_text(encoding="utf-8")
+    return _template().render(
         study=study,
-        objective=study.objective if isinstance(study.objective, str) else " ".join(study.objective),
+        objective=str(study.objective),
         when=_when(trials),
         tiles=_tiles(study, trials, ranked, insight),
-        tie=insight.tie(study.metric) if ranked else None,
+        tie=_tie(study, trials, ranked, insight),
+        several=several,
+        objectives=list(study.objectives),
+        best_title="The Pareto front" if several else "Best trials",
+        hidden_best=max(0, len(ranked) - FRONT) if several else 0,
         names=names,
-        best=[_row(trial, names, tied) for trial in ranked[:5]],
+        hidden_names=len(study.space.parameters) - len(names),
+        best=[_row(trial, study.objectives, names, tied) for trial in ranked[: FRONT if several else BEST]],
         insight=insight,
         parameters=[
-            {"about": about, "range": describe(parameter), "importance": _importance(about.importance)}
+            {"about": about, "range": short(in_words(parameter), WORDS), "importance": _importance(about.importance)}
             for about, parameter in zip(insight.parameters, study.space.parameters, strict=True)
         ],
-        rounds=[said(finding) for finding in findings(study, trials)],
-        figures=[
-            {"name": name, "title": title, "caption": caption, "svg": inline(drawings[name], f"{title}. {caption}")}
-            for name, (title, caption) in {**_own(study), **CAPTIONS}.items()
-            if name in drawings
-        ],
-        rows=[_row(trial, names, tied) for trial in trials],
+        rounds=[finding_in_words(finding) for finding in findings(study, trials)[-FINDINGS:]],
+        figures=[_figure(name, title, figures[name]) for name, title in titles.items() if name in figures],
+        links=linked,
+        marks=any(figure.panels for figure in figures.values()),
+        left_out=[(titles[name], reason) for name, reason in (left_out or {}).items()],
+        rows=[_row(trial, study.objectives, names, tied) for trial in rows[:FIRST]],
+        hidden_rows=len(trials) - len(rows),
+        later_rows=len(rows) - len(rows[:FIRST]),
+        data=script_data(list(study.objectives), rows, names, tied & {t.number for t in rows}, figures, linked),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         failures=[_failure(trial) for trial in failed[-FAILURES:]],
         hidden_failures=max(0, len(failed) - FAILURES),
         settings=_settings(study),
@@ -96,41 +109,71 @@ def render(study: Study, trials: Sequence[Trial], drawings: Mapping[str, str], i
     )
 
 
-def _own(study: Study) -> dict[str, tuple[str, str]]:
-    """Titles of the figures that the study file describes; they carry them inside, too."""
-    return {d.name: (d.options["title"] or d.name, "As the study file describes it.") for d in study.figures}
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        finalize=_text,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html")
 
 
-def inline(svg: str, words: str) -> Markup:
-    """An SVG file as a part of a page: in the page's colours, as wide as there is room, with ids of its own.
+def _figure(name: str, title: str, drawn: Drawn) -> dict[str, Any]:
+    svg = inline(drawn.svg, f"{title}. {drawn.caption}", name)
+    return {"name": name, "title": title, "caption": drawn.caption, "svg": svg}
+
+
+def inline(svg: str, words: str, name: str) -> Markup:
+    """An SVG file as a part of a page: in the page's colours, as wide as possible, short, with ids of its own.
 
     Args:
         svg: The file's text.
-        words: What who does not see the figure is told.
+        words: A description for readers who cannot see the figure.
+        name: The figure's; no other figure of the page has it.
     """
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>|<style type=\"text/css\">.*?</style>", "", body, flags=re.S)
+    body = re.sub(r"<g id=\"(?:Path|Line|Poly|FillBetweenPoly)Collection_\d+\"", '<g class="data"', body)
     body = re.sub(r"<g id=\"[^\"]*\"", "<g", body)  # nothing refers to groups, and all figures name them alike
+    body = re.sub(r" [xy]=\"[^\"]*\"", lambda m: re.sub(r"(\.\d)\d+", r"\1", m[0]), body)
     width = float(re.search(r"viewBox=\"0 0 ([\d.]+) ", body)[1])  # type: ignore[index]
-    head = Markup('<svg role="img" aria-label="{}" style="max-width: {:.0f}px"').format(words, 1.6 * width)
+    head = Markup('<svg role="img" aria-label="{}" style="max-width: {:.0f}px"').format(_text(words), 1.6 * width)
     body = re.sub(r"^<svg (.*?)width=\"[^\"]*\" height=\"[^\"]*\"", lambda m: f"{head} {m[1]}", body)
-    for name, (light, _) in THEME.items():
-        body = body.replace(light, f"var(--{name})")
-    return Markup(body)
+    for colour, (light, _) in THEME.items():
+        body = body.replace(light, f"var(--{colour})")
+    return Markup(_with_classes(body, name))
 
 
-def describe(parameter: Parameter) -> str:
-    """A parameter's range, in a few words."""
-    if isinstance(parameter, Choice):
-        text = ", ".join(label(choice, 24) for choice in parameter.choices)
-    else:
-        assert isinstance(parameter, Float | Int)
-        step = parameter.step if isinstance(parameter, Float) or parameter.step != 1 else None
-        text = f"{label(parameter.low)} to {label(parameter.high)}"
-        text += ", logarithmic" if parameter.log else f", step {label(step)}" if step else ""
-    if parameter.when:
-        text += f", when {' and '.join(f'{name} is {label(wanted, 24)}' for name, wanted in parameter.when.items())}"
-    return text
+def _with_classes(svg: str, name: str) -> str:
+    """The SVG with a class for every style that many elements have: thousands of points look alike."""
+    counted = Counter(re.findall(r"<use [^>]*?style=\"([^\"]*)\"", svg))
+    names = {style: f"{name}-{index}" for index, (style, count) in enumerate(counted.most_common(50)) if count > 5}
+    if not names:
+        return svg
+    rules = "".join(f".{own}{{{style}}}" for style, own in names.items())
+
+    def short_form(match: re.Match[str]) -> str:
+        own = names.get(match[2])
+        return f'{match[1]}class="{own}"' if own else match[0]
+
+    svg = re.sub(r"(<use [^>]*?)style=\"([^\"]*)\"", short_form, svg).replace("<use xlink:href=", "<use href=")
+    at = svg.index(">") + 1
+    return f"{svg[:at]}<style>{rules}</style>{svg[at:]}"
+
+
+def _text(value: Any) -> Any:
+    """What stands on the page for a value that the template names: no control characters, and no great length."""
+    return value if isinstance(value, Markup) else printable(short(str(value), TEXT))
+
+
+def _columns(insight: Insight, trials: int) -> list[str]:
+    """The parameters that have a column in the tables of trials: the clearest ones, in the order of the study file."""
+    most = max(5, min(COLUMNS, CELLS // max(1, min(trials, ROWS))))
+    clearest = sorted(insight.parameters, key=lambda p: 2.0 if p.p_value is None else p.p_value)[:most]
+    return [p.name for p in insight.parameters if p in clearest]
 
 
 def _variables(theme: int) -> Markup:
@@ -138,7 +181,7 @@ def _variables(theme: int) -> Markup:
 
 
 def _when(trials: Sequence[Trial]) -> str:
-    times = [time for t in trials for time in (t.started, t.ended) if time is not None]
+    times = [time for t in own(trials) for time in (t.started, t.ended) if time is not None]
     if not times:
         return ""
     first, last = (datetime.fromtimestamp(time, UTC) for time in (min(times), max(times)))
@@ -146,23 +189,43 @@ def _when(trials: Sequence[Trial]) -> str:
     return f"{first:%Y-%m-%d %H:%M} to {end} UTC"
 
 
+def _tie(study: Study, trials: Sequence[Trial], ranked: Sequence[Trial], insight: Insight) -> str | None:
+    """What the error of the values means for the best trials, or for the front; None where it is unknown."""
+    if len(study.objectives) == 1:
+        return insight.tie(study.metric) if ranked else None
+    worth = front_insight(study, trials, insight.examples)
+    words = "; ".join(worth.lines(len(ranked))) if worth else ""
+    return f"{words[0].upper()}{words[1:]}." if words else None
+
+
 def _tiles(study: Study, trials: Sequence[Trial], ranked: Sequence[Trial], insight: Insight) -> list[dict[str, str]]:
     total = counts(list(trials))
     error = f", standard error {insight.precision.error:.2g}" if insight.precision else ""
-    best = {
-        "label": f"best {study.metric}",
-        "value": _number(ranked[0].value) if ranked else "–",
-        "note": f"trial {ranked[0].number}{error}" if ranked else "no trial is complete yet",
-    }
-    states = ", ".join(f"{count} {state}" for state, count in total.items() if count)
+    none = none_feasible(study.bounds, trials) or "no trial is complete yet"
+    best = (
+        _front_tile(study, ranked, none)
+        if len(study.objectives) > 1
+        else {
+            "label": f"best {study.metric}",
+            "value": number(ranked[0].value) if ranked else "–",
+            "note": f"trial {ranked[0].number}{f' ({ranked[0].place})' * bool(ranked[0].origin)}{error}"
+            if ranked
+            else none,
+        }
+    )
+    states = ", ".join(
+        [*(f"{count} {state}" for state, count in total.items() if count), *filter(None, [origins(trials)])]
+    )
     tiles = [best, {"label": "trials", "value": str(len(trials)), "note": states or "none yet"}]
     shown = [p.name for p in insight.parameters if p.effect]
     silent = [p.name for p in insight.parameters if p.effect is False]
     tiles.append(
         {
             "label": "parameters that matter",
-            "value": label(", ".join(shown), 40) if shown else "none shown",
-            "note": f"no effect shown: {label(', '.join(silent), 80)}" if silent else "",
+            "value": short(", ".join(shown), 40) if shown else "none shown",
+            "note": f"no effect {'seen' if insight.adaptive else 'shown'}: {short(', '.join(silent), 80)}"
+            if silent
+            else "",
         }
     )
     used = usage(trials)
@@ -174,30 +237,34 @@ def _tiles(study: Study, trials: Sequence[Trial], ranked: Sequence[Trial], insig
     return [*tiles, {"label": "sampler", "value": study.sampler.name, "note": method}]
 
 
-def _row(trial: Trial, names: Sequence[str], tied: set[int]) -> dict[str, Any]:
+def _front_tile(study: Study, front: Sequence[Trial], none: str) -> dict[str, str]:
+    ranges = [
+        f"{name} {number(min(values))} to {number(max(values))}"
+        for name, values in zip(study.objectives, zip(*(trial.values for trial in front), strict=True), strict=False)
+    ]
+    note = short(", ".join(ranges), 200) if front else none
+    return {"label": "trials on the front", "value": str(len(front)), "note": note}
+
+
+def _row(trial: Trial, objectives: Iterable[str], names: Sequence[str], tied: set[int]) -> dict[str, Any]:
     return {
         "trial": trial,
-        "value": _number(trial.value),
-        "sort": _sortable(trial.value),
-        "params": [
-            {"text": label(trial.params[name], 40), "sort": _sortable(trial.params[name])}
-            if name in trial.params
-            else {"text": "", "sort": ""}
-            for name in names
-        ],
-        "seconds": _sortable(trial.seconds),
+        "scores": ["" if value is None else number(value) for value in trial.named(objectives).values()],
+        "worker": short(trial.place, 80),
+        "params": [short(trial.params[name], 40) if name in trial.params else "" for name in names],
         "time": "" if trial.seconds is None else duration(trial.seconds),
         "is_best": trial.number in tied,
     }
 
 
 def _failure(trial: Trial) -> dict[str, Any]:
-    error = (trial.error or "unknown").strip()
-    return {"number": trial.number, "reason": error.splitlines()[-1], "error": error}
+    error = (trial.error or "")[-ERROR:].strip() or "unknown"
+    reason = short(error.splitlines()[-1], WORDS)
+    return {"number": trial.number, "reason": reason, "error": "…" * (len(trial.error or "") > ERROR) + error}
 
 
 def _settings(study: Study) -> list[tuple[str, list[tuple[str, str]]]]:
-    spaces = [(p.name, describe(p)) for p in study.space.parameters]
+    spaces = [(p.name, short(in_words(p), SETTING)) for p in study.space.parameters]
     sections: list[tuple[str, list[tuple[str, str]]]] = [
         ("Fixed settings", _entries(study.fixed)),
         ("Search space", spaces),
@@ -208,13 +275,10 @@ def _settings(study: Study) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def _entries(table: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(key, _entry(value)) for key, value in table.items()]
+    def text(value: Any) -> str:
+        return str(value) if isinstance(value, str) else short(value) if isinstance(value, float) else json.dumps(value)
 
-
-def _entry(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return label(value) if isinstance(value, float) else json.dumps(value)
+    return [(key, short(text(value), SETTING)) for key, value in table.items()]
 
 
 def _importance(importance: Any) -> str:
@@ -222,14 +286,3 @@ def _importance(importance: Any) -> str:
         return "–"
     low, high = importance.interval or (importance.share, importance.share)
     return f"{importance.share:.0%} ({low:.0%} to {high:.0%})"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
-
-
-def _sortable(value: Any) -> str:
-    """What the table sorts by: nothing for what is missing or not a number."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return repr(float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)

@@ -1,44 +1,41 @@
-"""Range narrowing, the chapter's own search (section 6.5.2, steps 0-3): random search in rounds.
+"""Range narrowing: random search in rounds.
 
 After every round the range of each parameter shrinks around the best trials, on the parameter's own scale. What a round
-concludes is in :mod:`hpo.samplers.rounds`; here it is asked for, once per round, and trials are drawn from it.
+concludes is in :mod:`hpo.samplers.rounds`; here trials are drawn from the ranges that follow from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.samplers.quantile import quantile, within
 from hpo.samplers.random import IndependentSampler, uniform
-from hpo.samplers.ranges import Box, original
-from hpo.samplers.rounds import UNFINISHED, History, Point, judge, order
-from hpo.space import Choice, Space
-from hpo.trial import COMPLETE, PRUNED
+from hpo.samplers.rounds import UNFINISHED, Box, History, Point, judge, order, original
+from hpo.study.space import Space
+from hpo.trial import REDRAW, Direction, State, violation_of
 
-_STATES = {TrialState.COMPLETE: COMPLETE, TrialState.PRUNED: PRUNED}
+_STATES = {TrialState.COMPLETE: State.COMPLETE, TrialState.PRUNED: State.PRUNED}
 
 
 class NarrowingSampler(IndependentSampler):
     """Draws trial k uniformly from the ranges of its round.
 
     A draw depends on the study's seed, on k, and on the finished trials of earlier rounds. With several workers the
-    first trial of a round is asked for while others still run: it notes which (as a system attribute, in the ledger
-    like all else), and they do not count for this round's ranges, whatever they bring and whenever it is recomputed.
+    first trial of a round is asked for while others still run. It notes their numbers in the ledger (as a system
+    attribute), and those trials never count for this round's ranges: recomputed later, the ranges are the same.
 
     Args:
         seed: The study's seed.
         space: The study's space.
-        options: The sampler's validated options.
+        **options: The sampler's validated options, all of them.
     """
 
-    def __init__(self, seed: int, space: Space, options: Mapping[str, Any]) -> None:
+    def __init__(self, seed: int, space: Space, **options: Any) -> None:
         self._seed, self._space, self._options = seed, space, options
-        # The ranges of each round, from the study's own on: a memo, never the only place that knows.
+        # The ranges of each round, the study's own first; a cache, they can be recomputed from the trials.
         self._boxes: list[Box] = [original(space)]
         self._box = self._boxes[0]
 
@@ -54,12 +51,18 @@ class NarrowingSampler(IndependentSampler):
 
     def _next_box(self, study: Study) -> Box:
         trials = study.get_trials(deepcopy=False)
-        direction = "maximize" if study.direction is StudyDirection.MAXIMIZE else "minimize"
+        direction = Direction.MAXIMIZE if study.direction is StudyDirection.MAXIMIZE else Direction.MINIMIZE
         points = [
             Point(
                 t.number,
                 self._space.decode(t.params),
-                order(_STATES[t.state], t.values[0] if t.values else None, t.last_step or 0, direction),
+                order(
+                    _STATES[t.state],
+                    t.values[0] if t.values else None,
+                    t.last_step or 0,
+                    direction,
+                    violation_of(t.constraints.values()),
+                ),
             )
             for t in trials
             if t.state in _STATES
@@ -71,16 +74,13 @@ class NarrowingSampler(IndependentSampler):
 
     @property
     def space(self) -> Space:
-        """The space of the trial that is being asked for: the study's own, with the ranges that were widened."""
+        """The space of the trial that is asked for now: the study's own, or a wider one where ranges were widened."""
         return self._space.widened(self._box) if self._options["widen"] else self._space
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        left = self._box[param_name]
-        u = uniform(self._seed, trial.number, param_name)
-        if isinstance(param_distribution, CategoricalDistribution):
-            parameter = next(p for p in self._space.parameters if p.name == param_name)
-            assert isinstance(parameter, Choice)
-            return parameter.encode(left[int(u * len(left))])
-        return quantile(within(param_distribution, *left), u)
+        parameter = self.space[param_name]
+        kept = parameter.within(self._box[param_name])
+        drawn = uniform(self._seed, trial.number, param_name, trial.system_attrs.get(REDRAW, 0))
+        return parameter.encode(kept.from_unit(drawn))

@@ -1,6 +1,6 @@
 """What the trials of a round say about each parameter, and the range that follows for the next round.
 
-The chapter's steps 0-3 (section 6.5.2): set a range, sample from it, look at the results, narrow the range, repeat.
+Each round: set a range, sample from it, look at the results, narrow the range, repeat.
 Here they are a pure function of the study and its trials, so that the search and every later look at it agree.
 """
 
@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from hpo.samplers.ranges import Box, Range, inside, keep_choices, original, positions, shrink
-from hpo.samplers.ranks import Floats, dependence, interval, rank, spearman
-from hpo.space import Choice, Float, Int, Parameter, Space
-from hpo.trial import COMPLETE, PRUNED, Trial
+from hpo.statistics import Floats, dependence, interval, rank, spearman
+from hpo.study.space import Parameter, Space, same
+from hpo.trial import Direction, State, Trial
+
+Range = tuple[Any, ...]  # (low, high) of a number, or the choices that are left
+Box = dict[str, Range]
 
 # What the first trial of a round notes: the numbers of earlier trials that had not finished when it was asked for.
 UNFINISHED = "hpo:unfinished"
@@ -29,7 +31,8 @@ class Point:
     Attributes:
         number: The trial's number.
         params: Its decoded parameters.
-        order: Sorts the best trial first: complete ones by value, then pruned ones by how far they came.
+        order: Sorts the best trial first: complete ones by value, then pruned ones by how far they came, then
+            infeasible ones, then those that violate bounds.
     """
 
     number: int
@@ -82,7 +85,7 @@ class Finding:
     widened: bool = False
 
 
-def evidence(trials: Iterable[Trial], space: Space, options: Mapping[str, Any], direction: str) -> list[Finding]:
+def evidence(trials: Iterable[Trial], space: Space, options: Mapping[str, Any], direction: Direction) -> list[Finding]:
     """The findings of every finished round, for people and for reports.
 
     Args:
@@ -93,40 +96,33 @@ def evidence(trials: Iterable[Trial], space: Space, options: Mapping[str, Any], 
     """
     trials = list(trials)
     points = [
-        Point(t.number, t.params, order(t.state, t.value, len(t.reports), direction))
+        Point(t.number, t.params, order(t.state, t.value, len(t.reports), direction, t.violation))
         for t in trials
-        if t.state in (COMPLETE, PRUNED)
+        if t.state in (State.COMPLETE, State.PRUNED, State.INFEASIBLE)
     ]
-    notes = {t.number: t.notes[UNFINISHED] for t in trials if UNFINISHED in t.notes}
-    rounds = sum(t.finished for t in trials) // options["round"]
-    return narrow(History(points, notes), space, options, direction, rounds)[0]
-
-
-def order(state: str, value: float | None, steps: int, direction: str) -> tuple[float, ...]:
-    """See :class:`Point`; ``steps`` is the last step that a pruned trial reported."""
-    cost = math.inf if value is None or math.isnan(value) else -value if direction == "maximize" else value
-    return (0.0, cost) if state == COMPLETE else (1.0, -float(steps), cost)
-
-
-def narrow(
-    history: History, space: Space, options: Mapping[str, Any], direction: str, rounds: int
-) -> tuple[list[Finding], Box]:
-    """Narrows round after round, from the study's own ranges.
-
-    Returns:
-        All findings of the first ``rounds`` rounds, and the ranges of the round after them.
-    """
+    history = History(points, {t.number: t.notes[UNFINISHED] for t in trials if UNFINISHED in t.notes})
     box = original(space)
     findings: list[Finding] = []
-    for index in range(rounds):
+    for index in range(sum(t.finished for t in trials) // options["round"]):
         latest = judge(index, history, box, space, options, direction)
         box = {finding.parameter: finding.new for finding in latest}
         findings += latest
-    return findings, box
+    return findings
+
+
+def order(
+    state: str, value: float | None, steps: int, direction: Direction, violation: float = 0.0
+) -> tuple[float, ...]:
+    """See :class:`Point`; ``steps`` is the last step that a pruned trial reported."""
+    if violation > 0:
+        return (2.0, violation)
+    steps = 0 if state == State.INFEASIBLE else steps
+    cost = math.inf if value is None or math.isnan(value) else -value if direction is Direction.MAXIMIZE else value
+    return (0.0, cost) if state == State.COMPLETE else (1.0, -float(steps), cost)
 
 
 def judge(
-    index: int, history: History, box: Box, space: Space, options: Mapping[str, Any], direction: str
+    index: int, history: History, box: Box, space: Space, options: Mapping[str, Any], direction: Direction
 ) -> list[Finding]:
     """One finding per parameter at the end of round ``index``, which was drawn from ``box``.
 
@@ -136,49 +132,148 @@ def judge(
     late = set(history.unfinished.get(end, ()))
     counted = [p for p in history.points if p.number < end and p.number not in late and inside(space, box, p.params)]
     counted.sort(key=lambda point: (point.order, point.number))
-    ranks = rank([point.order for point in counted]) * (-1.0 if direction == "maximize" else 1.0)
+    ranks = rank([point.order for point in counted]) * (direction.sign)
     best = max(2, math.ceil(options["keep"] * len(counted)))
     findings = []
     for parameter in space.parameters:
         rows = [row for row, point in enumerate(counted) if parameter.name in point.params]
         values = [counted[row].params[parameter.name] for row in rows]
-        sample = _Sample(values, [value for row, value in zip(rows, values, strict=True) if row < best], ranks[rows])
-        conclude = _of_choice if isinstance(parameter, Choice) else _of_number
-        findings.append(conclude(index, parameter, box[parameter.name], sample, options))
+        top = [value for row, value in zip(rows, values, strict=True) if row < best]
+        conclude = _of_number if parameter.ordered else _of_choice
+        concluded = conclude(parameter, box[parameter.name], values, top, ranks[rows], options)
+        findings.append(Finding(index, parameter.name, len(values), len(top), box[parameter.name], **concluded))
     return findings
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """One parameter's values over trials, those of the best trials, and the ranks of the trials' metric."""
-
-    values: list[Any]
-    top: list[Any]
-    metric: Floats
-
-
-def _of_choice(index: int, parameter: Parameter, old: Range, sample: _Sample, options: Mapping[str, Any]) -> Finding:
-    assert isinstance(parameter, Choice)
-    labels = [parameter.encode(value) for value in sample.values]
+def _of_choice(
+    parameter: Parameter, old: Range, values: list[Any], top: list[Any], metric: Floats, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What follows from a choice's values in all trials and in the best, and from the ranks of the trials' metric."""
+    labels = [parameter.encode(value) for value in values]
     one_hot = np.array([[label == parameter.encode(choice) for choice in old] for label in labels], dtype=np.float64)
-    p = dependence(one_hot, sample.metric)
-    effect = p < options["alpha"] and bool(sample.top)
-    new = keep_choices(old, sample.top) if effect else old
-    return Finding(index, parameter.name, len(sample.values), len(sample.top), old, new, None, None, p, effect)
+    p = dependence(one_hot, metric)
+    effect = p < options["alpha"] and bool(top)
+    new = tuple(choice for choice in old if any(same(choice, other) for other in top)) if effect else old
+    return {"new": new, "correlation": None, "interval": None, "p": p, "effect": effect}
 
 
-def _of_number(index: int, parameter: Parameter, old: Range, sample: _Sample, options: Mapping[str, Any]) -> Finding:
-    assert isinstance(parameter, Float | Int)
-    u = positions(parameter, old, sample.values)
+def _of_number(
+    parameter: Parameter, old: Range, values: list[Any], top: list[Any], metric: Floats, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """As :func:`_of_choice`."""
+    u = positions(parameter, old, values)
     middle = rank(u) - (len(u) - 1) / 2
-    p = dependence(np.stack([middle, middle**2], axis=1), sample.metric)
-    correlation = spearman(u, sample.metric)
-    effect = p < options["alpha"] and bool(sample.top)
-    shown = (index, parameter.name, len(u), len(sample.top), old)
-    measured = (correlation, interval(correlation, len(u)), p, effect)
-    if not sample.top:
-        return Finding(*shown, old, *measured)
-    shrunk = shrink(parameter, old, sample.top, options)
-    if not effect:
-        return Finding(*shown, old, *measured, shrunk.touches)
-    return Finding(*shown, shrunk.new, *measured, shrunk.touches, shrunk.at_bound, shrunk.widened)
+    p = dependence(np.stack([middle, middle**2], axis=1), metric)
+    correlation = spearman(u, metric)
+    effect = p < options["alpha"] and bool(top)
+    found = {"new": old, "correlation": correlation, "interval": interval(correlation, len(u)), "p": p}
+    if top:
+        shrunk = shrink(parameter, old, top, options)
+        found |= shrunk if effect else {"touches": shrunk["touches"]}
+    return {**found, "effect": effect}
+
+
+# The geometry of ranges --------------------------------------------------------------------------------------------
+
+
+def original(space: Space) -> Box:
+    """The study's own ranges."""
+    return {p.name: p.ends if p.ordered else tuple(p.values() or ()) for p in space.parameters}
+
+
+def inside(space: Space, box: Box, params: Mapping[str, Any]) -> bool:
+    """Whether a trial's parameters lie within the ranges."""
+    return all(
+        box[p.name][0] <= params[p.name] <= box[p.name][1]
+        if p.ordered
+        else any(same(params[p.name], choice) for choice in box[p.name])
+        for p in space.parameters
+        if p.name in params
+    )
+
+
+def positions(parameter: Parameter, old: Range, values: Sequence[Any]) -> Floats:
+    """Where values lie in a range, on the parameter's scale: 0 at its low end, 1 at its high end; shape (values,)."""
+    low, high = _scaled(parameter, old)
+    width = (high - low) or 1.0
+    return np.array([(_scale(parameter, value) - low) / width for value in values], dtype=np.float64)
+
+
+def shrink(parameter: Parameter, old: Range, best: Sequence[Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The range around the best values, a margin on both sides, not below the minimum width.
+
+    Args:
+        parameter: The parameter; the new range lies in its own range, unless that may be widened.
+        old: The range the values were drawn from.
+        best: The values of the best trials, at least one.
+        options: ``margin`` (in widths of the old range), ``min_width`` (in widths of the study's range) and ``widen``.
+
+    Returns:
+        ``new``, ``touches``, ``at_bound`` and ``widened``, as :class:`Finding` has them.
+    """
+    margin = options["margin"]
+    u = positions(parameter, old, best)
+    touches = (int((u <= margin).sum()), int((u >= 1 - margin).sum()))
+    first, last = _at_least(float(u.min()) - margin, float(u.max()) + margin, _least(parameter, old, options))
+    first, last = max(first, 0.0), min(last, 1.0)
+    limits = parameter.ends
+    at_low = old[0] <= limits[0] and touches[0] >= 2
+    at_high = old[1] >= limits[1] and touches[1] >= 2
+    at_bound = ("low",) * at_low + ("high",) * at_high
+    widen = options["widen"]
+    may_widen = widen if isinstance(widen, bool) else parameter.name in widen
+    if may_widen and len(at_bound) == 1:  # at both ends there is no direction to go
+        width = last - first
+        first, last = (first - width, last) if at_low else (first, last + width)
+    new = _natural(parameter, old, first, last)
+    widened = new[0] < limits[0] or new[1] > limits[1]
+    return {"new": new, "touches": touches, "at_bound": at_bound, "widened": widened}
+
+
+def _at_least(first: float, last: float, width: float) -> tuple[float, float]:
+    """The interval, grown around its middle to ``width`` and pushed back into [0, 1]."""
+    if last - first < width:
+        middle = (first + last) / 2
+        first, last = middle - width / 2, middle + width / 2
+    if first < 0:
+        return 0.0, max(last, min(width, 1.0))
+    if last > 1:
+        return min(first, max(1.0 - width, 0.0)), 1.0
+    return first, last
+
+
+def _least(parameter: Parameter, old: Range, options: Mapping[str, Any]) -> float:
+    """The minimum width, in widths of the old range."""
+    low, high = _scaled(parameter, old)
+    whole_low, whole_high = _scaled(parameter, parameter.ends)
+    return min(1.0, float(options["min_width"]) * (whole_high - whole_low) / ((high - low) or math.inf))
+
+
+def _natural(parameter: Parameter, old: Range, first: float, last: float) -> Range:
+    """A range in widths of the old one, in the parameter's own units; its ends stay what they were where they did."""
+    low, high = _scaled(parameter, old)
+    ends = [
+        old[end] if share == end else _unscale(parameter, low + (high - low) * share)
+        for end, share in ((0, first), (1, last))
+    ]
+    bottom, top = parameter.ends
+    floor = 1 if parameter.whole and bottom >= 1 else 0
+    if bottom >= floor:  # what is not negative, or counts from one, stays so
+        ends[0] = max(ends[0], floor)
+    if top <= 0:
+        ends[1] = min(ends[1], 0)
+    if parameter.whole:
+        ends = [math.floor(ends[0] + 1e-9), math.ceil(ends[1] - 1e-9)]
+    return tuple(ends)
+
+
+def _scaled(parameter: Parameter, ends: Range) -> tuple[float, float]:
+    return _scale(parameter, ends[0]), _scale(parameter, ends[1])
+
+
+def _scale(parameter: Parameter, value: float) -> float:
+    return math.log(value) if parameter.log else float(value)
+
+
+def _unscale(parameter: Parameter, value: float) -> float:
+    return math.exp(value) if parameter.log else value

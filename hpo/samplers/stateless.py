@@ -1,8 +1,8 @@
 """Optuna's learning samplers as pure functions: same ledger, same seed, same trial number, same parameters.
 
-An Optuna sampler draws from a generator that moves with every ask, so that a search that was interrupted goes on with
-other draws than one that was not. Here every trial is asked of a sampler of its own, made anew with a seed that derives
-from the study's seed and the trial's number; all else it needs to know it reads from the trials.
+An Optuna sampler draws from a generator that moves with every ask: a search that was interrupted and resumed gets other
+draws than one that was not. Here every trial gets a sampler of its own, made anew with a seed that derives from the
+study's seed and the trial's number. All else that it needs to know it reads from the trials.
 """
 
 from __future__ import annotations
@@ -12,31 +12,37 @@ from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from hpo.samplers.random import RandomSampler
+from hpo.study.space import Space
+from hpo.trial import REDRAW
+
 
 class StatelessSampler(BaseSampler):
-    """Asks a new sampler for every trial, and tells it nothing: for samplers that learn from the study alone.
+    """Makes a new sampler for every trial: for samplers that learn from the study's trials alone.
 
     Args:
         seed: The study's seed.
+        space: The study's space. Values on a lattice are stored as written (0.3), not as computed (0.1 + 0.2).
         make: Makes a sampler from a seed.
-        keeps_space: Whether one sampler may say which parameters are drawn together, for all: the answer needs no
-            random numbers, and a sampler that is kept only has to look at what is new.
+        keeps_space: Whether one sampler says for all trials which parameters are drawn together: the answer needs no
+            random numbers, and a sampler that is kept has to look at new trials only.
         without: Parameters that are always drawn one by one.
     """
 
     def __init__(
         self,
         seed: int,
+        space: Space,
         make: Callable[[int], BaseSampler],
         *,
         keeps_space: bool = True,
         without: Container[str] = (),
     ) -> None:
-        self._seed, self._make, self._without = seed, make, without
+        self._seed, self._space, self._make, self._without = seed, space, make, without
         self._now = make(seed)
         self._kept = self._now if keeps_space else None
 
@@ -51,13 +57,44 @@ class StatelessSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return self._now.sample_relative(study, trial, search_space)
+        drawn = self._now.sample_relative(study, trial, search_space)
+        return {name: self._as_written(name, value) for name, value in drawn.items()}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return self._now.sample_independent(study, trial, param_name, param_distribution)
+        drawn = self._now.sample_independent(study, trial, param_name, param_distribution)
+        return self._as_written(param_name, drawn)
+
+    def _as_written(self, name: str, value: Any) -> Any:
+        parameter = self._space[name]
+        return parameter.encode(parameter.decode(value))
 
     def _seed_of(self, trial: FrozenTrial) -> int:
         # A spawn key, so that this is not the seed that the objective gets.
-        return int(np.random.SeedSequence(self._seed, spawn_key=(trial.number,)).generate_state(1)[0])
+        key = (trial.number, *([redraw] if (redraw := trial.system_attrs.get(REDRAW)) else []))
+        return int(np.random.SeedSequence(self._seed, spawn_key=key).generate_state(1)[0])
+
+
+def cmaes(seed: int, space: Space, **options: Any) -> StatelessSampler:
+    """CMA-ES (Hansen, 2016), Optuna's; choices and conditional parameters are drawn at random."""
+    return StatelessSampler(
+        seed,
+        space,
+        lambda own: CmaEsSampler(
+            seed=own, independent_sampler=RandomSampler(seed, space), warn_independent_sampling=False, **options
+        ),
+        # The number of dimensions of an evolution strategy is fixed; a conditional parameter would change it.
+        without=[parameter.name for parameter in space.parameters if parameter.when],
+    )
+
+
+def gp(seed: int, space: Space, **options: Any) -> StatelessSampler:
+    """Bayesian optimization by a Gaussian process, Optuna's."""
+    return StatelessSampler(
+        seed,
+        space,
+        lambda own: GPSampler(
+            seed=own, independent_sampler=RandomSampler(seed, space), warn_independent_sampling=False, **options
+        ),
+    )

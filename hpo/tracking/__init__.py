@@ -6,12 +6,32 @@ The mirror (:mod:`hpo.tracking.mirror`) follows trials in the background and wri
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from hpo.errors import InputError
 from hpo.trial import Trial
 
 DEFAULT_TRACKING = "sqlite:///mlflow.db"
+# Set to true, MLflow still writes to a folder.
+FOLDERS = "MLFLOW_ALLOW_FILE_STORE"
+
+
+def check(tracking: str) -> None:
+    """Refuses a store that MLflow would refuse at every call.
+
+    Raises:
+        InputError: For a folder, unless MLflow's own variable allows it.
+    """
+    is_folder = tracking.startswith("file:") or ("://" not in tracking and tracking not in ("none", "databricks"))
+    if is_folder and os.environ.get(FOLDERS, "").lower() not in ("true", "1"):
+        raise InputError(
+            f"--tracking: MLflow no longer writes to folders by default, got {tracking!r}; use {DEFAULT_TRACKING}, "
+            f"or set {FOLDERS}=true",
+            key="--tracking",
+            value=tracking,
+        )
 
 
 class Store(Protocol):
@@ -41,7 +61,7 @@ class Store(Protocol):
 
 
 class Tracker(Protocol):
-    """A :class:`hpo.search.Watcher` that must be closed."""
+    """A :class:`hpo.search.loop.Watcher` that must be closed."""
 
     def update(self, trial: Trial) -> None: ...
 

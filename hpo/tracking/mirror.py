@@ -93,7 +93,7 @@ class Mirror:
                 pause = INTERVAL if all_written else 0.0
                 if self._pending:
                     self._wake.set()
-            except Exception as error:  # whatever the store raises must not end the mirror; it is told, and tried again
+            except Exception as error:  # no error of the store ends the mirror; it reports the first and tries again
                 self._complain(_one_line(error))
                 if closing is not None:
                     failed_closing += 1

@@ -8,13 +8,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from chapter.running import ROOT
-from hpo.budget import Budget
 from hpo.execution import Job
 from hpo.execution.inline import InlineExecutor
 from hpo.ledger.address import parse
 from hpo.ledger.ledger import Ledger
-from hpo.search import Search
+from hpo.search.loop import Search
 from hpo.study import Study, load
+from hpo.study.budget import Budget
 from hpo.trial import Trial
 
 STUDIES = sorted(path.stem for path in (ROOT / "studies").glob("*.toml"))
@@ -53,7 +53,7 @@ def run(study: Study, ledger: Path, *, most: int | None = None) -> list[Trial]:
     opened = Ledger.open(parse(str(ledger)), study)
     try:
         search = Search(study, opened)
-        executor = InlineExecutor(Job(study.objective, study.metric, (str(ROOT),)))
+        executor = InlineExecutor(Job(study.objective, study.metric, study.fixed, (str(ROOT),)))
         try:
             search.run(executor)
         finally:

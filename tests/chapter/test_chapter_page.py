@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from test_rows import EVERY
 
 from chapter.remarks import REMARKS
 from chapter.running import ROOT, studies
 from chapter.writing import REPORTED
 
-PAGE = (ROOT / "docs" / "chapter.md").read_text()
+pytestmark = pytest.mark.chapter
+
+PAGE = (ROOT / "docs" / "chapter.md").read_text(encoding="utf-8")
 PARTS = dict(re.findall(r"^<!-- measured: (\S+) -->\n(.*?)^<!-- end -->", PAGE, re.MULTILINE | re.DOTALL))
 
 

@@ -18,6 +18,8 @@ from chapter.running import ROOT, STUDIES, studies
 from chapter.writing import verdicts, write_page
 from hpo.trial import Trial
 
+pytestmark = pytest.mark.chapter
+
 EVERY = [
     *("X1", "X2"),
     *(f"U{i}" for i in range(1, 17)),
@@ -73,7 +75,7 @@ def test_rows_of_quick_studies_lie_in_their_bands(row: Row) -> None:
 
 
 def test_every_row_is_in_the_table_and_has_its_test() -> None:
-    text = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     functions = set(re.findall(r"^def (test_\w+)", text, re.MULTILINE))
 
     assert [row.id for row in ROWS] == EVERY
@@ -105,18 +107,18 @@ def test_a_page_takes_what_it_has_a_place_for(tmp_path: Path) -> None:
 
     write_page(page, {"one": r"new \1"})
 
-    assert page.read_text() == "a\n<!-- measured: one -->\nnew \\1\n<!-- end -->\nb\n"
+    assert page.read_text(encoding="utf-8") == "a\n<!-- measured: one -->\nnew \\1\n<!-- end -->\nb\n"
     with pytest.raises(ValueError, match="no place for two"):
         write_page(page, {"two": ""})
 
 
-@pytest.mark.slow
+@pytest.mark.experiment
 @pytest.mark.mnist
 @pytest.mark.timeout(7200)
 def test_s1_every_row_lies_in_its_band(tmp_path: Path) -> None:
     """The whole chapter: ``python -m chapter`` ends with 1 where one does not."""
     (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "chapter.md").write_text((ROOT / "docs" / "chapter.md").read_text())
+    (tmp_path / "docs" / "chapter.md").write_text((ROOT / "docs" / "chapter.md").read_text(encoding="utf-8"))
     words = ["--folder", str(tmp_path / "work"), "--docs", str(tmp_path / "docs"), "--tracking", "none"]
 
     ended = subprocess.run(
@@ -130,7 +132,7 @@ def test_s1_every_row_lies_in_its_band(tmp_path: Path) -> None:
 @pytest.mark.mnist
 def test_h6_the_second_round_of_the_chapters_search_is_better_than_the_first(tmp_path: Path) -> None:
     first, second = (
-        [trial.value for trial in run(study, tmp_path / f"{study.name}.journal", most=most)]
+        [float(trial.value) for trial in run(study, tmp_path / f"{study.name}.journal", most=most)]
         for study, most in zip(studies(["fig_6_24", "fig_6_24_second_round"]), (15, 9), strict=True)
     )
 

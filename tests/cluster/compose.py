@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ class Compose:
                 assert code == "0", f"{service} ended with {code}:\n{self.logs(container)}"
             else:
                 assert condition == "service_healthy", condition
-                self.until(lambda container=container: self.healthy(container), f"{container} is healthy", container)
+                self.until(partial(self.healthy, container), f"{container} is healthy", container)
 
     def healthy(self, container: str) -> bool:
         """Runs the container's own health check once (without systemd Podman has no timer for it)."""

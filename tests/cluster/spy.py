@@ -3,6 +3,7 @@
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 
 def reaches(host: str, port: int) -> bool:
@@ -13,7 +14,7 @@ def reaches(host: str, port: int) -> bool:
     return True
 
 
-def objective(params, seed):
+def objective(params: dict[str, Any], seed: int) -> Any:
     found = [name for name in os.environ if name.startswith(("PG", "MLFLOW_TRACKING", "HPO_STORAGE"))]
     found += [name for name in os.environ if "PASSWORD" in name or "SECRET_KEY" in name]
     found += [name for name in (".pgpass", ".mlflow/credentials") if (Path.home() / name).exists()]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from compose import MLFLOW, ROOT, Compose
 
-from hpo.advisor import Advisor
+from hpo.search.advisor import Advisor
 from hpo.study import load
 
-pytestmark = [pytest.mark.mnist, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.containers, pytest.mark.mnist, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(1800)]
 STUDY = "fig-6-24"
 
 
@@ -89,10 +90,10 @@ def params(cluster: Compose) -> dict[int, dict[str, float]]:
     return found
 
 
-def undisturbed() -> dict[int, dict[str, float]]:
+def undisturbed() -> dict[int, Mapping[str, Any]]:
     """What a search that nobody disturbs tries: the random sampler depends on seed and number alone."""
     advisor = Advisor(load(ROOT / "studies" / "fig_6_24.toml"))
-    return {number: advisor.ask()[1] for number in range(100)}
+    return {number: advisor.ask().params for number in range(100)}
 
 
 def runs(cluster: Compose) -> list[dict[str, Any]]:

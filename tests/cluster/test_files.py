@@ -7,6 +7,7 @@ import re
 import stat
 import subprocess
 import sys
+import tomllib
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-KUBERAY = [part for part in yaml.safe_load_all((ROOT / "deploy" / "kuberay.yaml").read_text()) if part]
+KUBERAY = [part for part in yaml.safe_load_all((ROOT / "deploy" / "kuberay.yaml").read_text(encoding="utf-8")) if part]
 DRIVERS = {"ray-head", "hpo"}
 
 
@@ -40,6 +41,37 @@ def test_only_what_a_person_needs_is_published_and_only_on_this_machine() -> Non
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert set(published) == {"mlflow", "ray-head"}
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
+
+
+def test_no_service_can_use_up_memory_or_processes() -> None:
+    assert all("mem_limit" in service and "pids_limit" in service for service in SERVICES.values())
+
+
+def test_images_can_be_built_on_a_base_that_is_named_by_its_digest() -> None:
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    stages = [line.split() for line in lines if line.startswith("FROM")]
+    assert {words[1] for words in stages} - {words[3] for words in stages} == {"${BASE}"}
+    default = lines[lines.index(next(line for line in lines if line.startswith("ARG")))].removeprefix("ARG BASE=")
+    builds = {json.dumps(s["build"]["args"]) for s in SERVICES.values()}
+    assert builds == {json.dumps({"BASE": f"${{HPO_BASE_IMAGE:-{default}}}"})}
+
+
+def test_the_hashes_are_of_the_pinned_versions() -> None:
+    """`python3 deploy/lock.py` writes them again."""
+    pinned = dict(line.lower().replace("_", "-").split("==") for line in (ROOT / "constraints.txt").read_text().split())
+    (file,) = (ROOT / "deploy" / "hashes").glob("*.txt")
+    found = re.findall(r"^(\S+)==(\S+) --hash=sha256:[0-9a-f]{64}$", file.read_text(), re.MULTILINE)
+    assert len(found) == len(file.read_text().splitlines())
+    assert {name: pinned[name] for name, _ in found} == dict(found)
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    assert {re.split(r"[<>=\[]", word)[0] for word in [*needed, "setuptools"]} <= {name for name, _ in found}
+
+
+def test_nothing_that_builds_hpo_itself_is_fetched_without_its_hash() -> None:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
+    builds = [line for line in re.split(r"\n|&&|;", text) if re.search(r"pip (wheel|install).*\s'?\.(\[|\s|$)", line)]
+    assert len(builds) == 2
+    assert all("--no-build-isolation" in line for line in builds)
 
 
 def test_workers_and_database_share_no_network_and_neither_leads_out() -> None:
@@ -92,11 +124,11 @@ def test_every_service_has_few_rights_and_bounds(name: str) -> None:
 
 
 def test_the_images_run_as_users_without_rights_and_hold_no_secret() -> None:
-    stages = re.split(r"^FROM .* AS (\w+)$", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    stages = re.split(r"^FROM .* AS (\w+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
     text = dict(zip(stages[1::2], stages[2::2], strict=True))
     assert re.findall(r"^USER (\w+)$", text["hpo"], re.MULTILINE) == ["hpo"]
     assert re.findall(r"^USER (\w+)$", text["postgres"], re.MULTILINE) == ["postgres"]
-    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert ignored[1] == "*"
     assert "!.env" not in ignored
 
@@ -105,13 +137,13 @@ def test_the_images_run_as_users_without_rights_and_hold_no_secret() -> None:
 
 
 def secrets_of(folder: Path) -> dict[str, str]:
-    lines = (folder / ".env").read_text().splitlines()
+    lines = (folder / ".env").read_text(encoding="utf-8").splitlines()
     return dict(line.split("=", 1) for line in lines if not line.startswith("#"))
 
 
 def test_make_secrets_writes_all_that_compose_asks_for_to_a_file_of_ones_own(tmp_path: Path) -> None:
     made = make_secrets(tmp_path)
-    asked = set(re.findall(r"\$\{(\w+):\?", (ROOT / "docker-compose.yml").read_text()))
+    asked = set(re.findall(r"\$\{(\w+):\?", (ROOT / "docker-compose.yml").read_text(encoding="utf-8")))
     secrets = secrets_of(tmp_path)
     assert set(secrets) == asked
     assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
@@ -139,11 +171,11 @@ def test_make_secrets_refuses_a_file_that_others_can_read(tmp_path: Path, mode: 
     refused = make_secrets(tmp_path)
     assert refused.returncode == 1
     assert f".env can be read by others (its mode is {mode:o}): chmod 600 .env" in refused.stderr
-    assert (tmp_path / ".env").read_text() == ""
+    assert (tmp_path / ".env").read_text(encoding="utf-8") == ""
 
 
 def test_the_env_file_never_enters_the_repository(tmp_path: Path) -> None:
-    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
+    assert ".env" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
 
 
 # Kubernetes ----------------------------------------------------------------------------------------------------------
@@ -200,7 +232,7 @@ def test_the_kubernetes_cluster_is_the_one_of_compose() -> None:
     container = mlflow["spec"]["template"]["spec"]["containers"][0]
     assert container["args"] == SERVICES["mlflow"]["command"]
     assert {entry["name"] for entry in container["env"]} == set(SERVICES["mlflow"]["environment"])
-    version = re.search(r"^ray==(.*)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    version = re.search(r"^ray==(.*)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
     assert version
     assert KUBERAY[0]["spec"]["rayVersion"] == version[1]
 
@@ -211,7 +243,7 @@ def test_the_kubernetes_cluster_is_the_one_of_compose() -> None:
 def test_ray_up_accepts_the_file_for_virtual_machines() -> None:
     from ray.autoscaler._private.util import prepare_config, validate_config
 
-    config = yaml.safe_load((ROOT / "deploy" / "vms.yaml").read_text())
+    config = yaml.safe_load((ROOT / "deploy" / "vms.yaml").read_text(encoding="utf-8"))
     prepared = prepare_config(deepcopy(config))
     validate_config(prepared)
     assert prepared["available_node_types"]["local.cluster.node"]["max_workers"] == 2
@@ -220,7 +252,7 @@ def test_ray_up_accepts_the_file_for_virtual_machines() -> None:
 
 
 def test_credentials_on_virtual_machines_are_the_heads_alone() -> None:
-    config = yaml.safe_load((ROOT / "deploy" / "vms.yaml").read_text())
+    config = yaml.safe_load((ROOT / "deploy" / "vms.yaml").read_text(encoding="utf-8"))
     worker = json.dumps([config["file_mounts"], config["setup_commands"], config["worker_start_ray_commands"]])
     assert not re.search("HPO_STORAGE|MLFLOW_TRACKING|pgpass|credentials", worker)
     assert "--num-cpus=0" in " ".join(config["head_start_ray_commands"])

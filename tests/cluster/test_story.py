@@ -7,7 +7,7 @@ import json
 import pytest
 from compose import MLFLOW, Compose
 
-pytestmark = [pytest.mark.mnist, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.containers, pytest.mark.mnist, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(1800)]
 
 
 def test_a_client_runs_a_study_on_the_workers_with_ledger_and_runs_on_the_servers(cluster: Compose) -> None:

@@ -13,9 +13,9 @@ from mlflow.entities import Run
 from scipy.stats import spearmanr
 from working_folder import WorkingFolder, mlflow_runs
 
-from hpo.ledger import books
+from hpo.ledger import snapshots as books
 from hpo.ledger.address import parse
-from hpo.trial import COMPLETE, Trial, best_first
+from hpo.trial import Direction, State, Trial, best_first
 from trainer.data import mnist
 
 STUDY = Path(__file__).parents[2] / "studies" / "fig_6_24.toml"
@@ -52,12 +52,12 @@ def values(trials: list[Trial]) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 def test_a_hundred_trials_of_fifty_epochs_complete_without_the_test_images(trials: list[Trial]) -> None:
     assert [trial.number for trial in trials] == list(range(100))
-    assert {trial.state for trial in trials} == {COMPLETE}
+    assert {trial.state for trial in trials} == {State.COMPLETE}
     assert {len(trial.reports) for trial in trials} == {50}
 
 
 def test_the_best_trials_lie_in_the_chapters_bands(trials: list[Trial]) -> None:
-    best = best_first(trials, "maximize")[:5]
+    best = best_first(trials, Direction.MAXIMIZE)[:5]
 
     assert 0.65 <= (best[0].value or 0.0) <= 0.95
     assert all(trial.params["lr"] > 1e-3 for trial in best)

@@ -21,7 +21,7 @@ TRIALS = 8
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> WorkingFolder:
     """The study as one driver runs it on two Ray workers."""
-    folder = WorkingFolder(tmp_path_factory.mktemp("undisturbed") / "work", TRIALS, pause=0.1)
+    folder = WorkingFolder(tmp_path_factory.mktemp("undisturbed") / "work", TRIALS, pause=0.05)
     printed = folder.hpo("run", "study.toml", "--workers", "2")
     assert "8 complete" in printed
     assert "Browse the runs" in printed
@@ -40,7 +40,9 @@ def runs_are_whole(folder: WorkingFolder) -> None:
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert run.data.tags["hpo.trial"] == str(number)
         assert run.data.metrics["objective"] == value
-        assert run.data.params == {name: str(item) for name, item in params.items()}
+        assert run.data.params.items() >= {name: str(item) for name, item in params.items()}.items()
+        fixed = {f"fixed.{name}" for name in run.data.params.keys() - params.keys()}
+        assert fixed == parent.data.params.keys()
 
 
 def test_a_study_on_ray_is_whole_in_ledger_and_mlflow(undisturbed: WorkingFolder) -> None:
@@ -69,9 +71,11 @@ def test_workers_and_tracking_change_no_value(undisturbed: WorkingFolder, tmp_pa
     assert not (inline.path / "mlflow.db").exists()
 
 
-@pytest.mark.parametrize("after", [0, 3])
-def test_a_killed_driver_costs_nothing_but_time(undisturbed: WorkingFolder, tmp_path: Path, after: int) -> None:
-    folder = WorkingFolder(tmp_path / "work", TRIALS, pause=0.3)
+@pytest.mark.parametrize("after", [pytest.param(0, marks=pytest.mark.slow), 3])
+def test_a_killed_driver_costs_nothing_but_time(
+    undisturbed: WorkingFolder, empty_mlflow_database: Path, tmp_path: Path, after: int
+) -> None:
+    folder = WorkingFolder(tmp_path / "work", TRIALS, 0.3, empty_mlflow_database)
     driver = folder.start("run", "study.toml", "--workers", "2")
     wait_for_trials(folder, after, driver.poll)
     left_behind = psutil.Process(driver.pid).children(recursive=True)
@@ -140,3 +144,20 @@ def test_a_study_can_be_run_from_any_thread(tmp_path: Path) -> None:
     )
 
     assert "complete, 2 complete, best " in done.stdout, done.stderr
+
+
+@pytest.mark.slow
+def test_an_objective_may_start_tasks_on_the_ray_that_it_runs_on(tmp_path: Path) -> None:
+    folder = WorkingFolder(tmp_path / "work", 3, pause=0.0)
+    (folder.path / "folds.py").write_text(
+        "import ray\n"
+        "fold = ray.remote(lambda lr, index: lr + index / 10)\n"
+        "def objective(params, seed):\n"
+        "    return sum(ray.get([fold.remote(params['lr'], index) for index in range(4)])) / 4\n"
+    )
+
+    folder.hpo("run", "study.toml", "--workers", "1", "--tracking", "none", "--set", "objective=folds:objective")
+
+    assert [value for _, value, _ in folder.values()] == [
+        sum(params["lr"] + index / 10 for index in range(4)) / 4 for _, _, params in folder.values()
+    ]

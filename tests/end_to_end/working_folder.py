@@ -13,7 +13,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-OBJECTIVES = Path(__file__).parents[1] / "hpo" / "simple_objectives.py"
+OBJECTIVES = Path(__file__).parents[1] / "hpo" / "helpers" / "simple_objectives.py"
 
 STUDY = """
 name      = "small"
@@ -44,13 +44,16 @@ class WorkingFolder:
         path: An empty folder.
         trials: The study's budget.
         pause: Seconds per report, of which a trial makes three.
+        database: An empty tracking database to begin with; without one MLflow makes it, which takes seconds.
     """
 
-    def __init__(self, path: Path, trials: int, pause: float) -> None:
+    def __init__(self, path: Path, trials: int, pause: float, database: Path | None = None) -> None:
         self.path = path
         self.marks = path / "marks"
         self.marks.mkdir(parents=True)
         shutil.copy(OBJECTIVES, path)
+        if database is not None:
+            shutil.copy(database, path / "mlflow.db")
         (path / "study.toml").write_text(STUDY.format(marks=self.marks, trials=trials, pause=pause))
 
     def start(self, *words: str, data: Path | None = None) -> subprocess.Popen[str]:
@@ -74,7 +77,7 @@ class WorkingFolder:
         return out
 
     def show(self) -> dict[str, Any]:
-        return json.loads(self.hpo("show", "small", "--json", "--top", "1000"))  # type: ignore[no-any-return]
+        return json.loads(self.hpo("show", "small", "--json", "--top", "1000"))
 
     def values(self) -> list[tuple[int, float, dict[str, Any]]]:
         """Number, value and parameters of every complete trial."""

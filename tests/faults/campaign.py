@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpo.errors import InputError
-from hpo.ledger import books
+from hpo.ledger import snapshots as books
 from hpo.ledger.address import parse
-from hpo.trial import RUNNING, Trial
+from hpo.trial import State, Trial
 
 OBJECTIVE = """
 import os, time
@@ -32,7 +32,8 @@ def objective(params, seed):
         log.write(f"{time.time()} {seed}\\n")
     for epoch in range(5):
         time.sleep(0.04)
-        yield {"loss": (params["x"] - 0.3) ** 2 + 1 / (epoch + 1), "epoch": epoch}
+        loss = (params["x"] - 0.3) ** 2 + 1 / (epoch + 1)
+        yield {"loss": loss, "epoch": epoch, "size": params["x"], "memory": 100 * params["x"]}
 """
 STUDY = """
 name = "chaos"
@@ -49,6 +50,21 @@ retries = 1000
 [budget]
 trials = 1
 """
+# The same with two objectives, and constraints on parameters and on a metric.
+SEVERAL = STUDY.replace(
+    """metric = "loss"
+direction = "minimize"
+""",
+    """
+[objectives]
+loss = "minimize"
+size = "minimize"
+
+[constraints]
+parameters = ["x + y <= 0.9"]
+metrics = { memory = { max = 10 } }
+""",
+).replace("[trial]", "y = { low = 0.0, high = 1.0 }\n\n[trial]")
 # A driver that is not back at work after this many seconds is stuck.
 STUCK = 180.0
 # Seconds from one kill to the next: up to this.
@@ -76,6 +92,7 @@ class Campaign:
         kills: How many.
         weights: How often each kind of victim is chosen, relative to the others.
         seed: Decides victims and instants.
+        study: The study file.
         restart_database: Kills the PostgreSQL server, waits as many seconds as it is told, and starts it again.
 
     Attributes:
@@ -91,6 +108,7 @@ class Campaign:
     kills: int
     weights: dict[str, int]
     seed: int
+    study: str = STUDY
     restart_database: Callable[[float], None] | None = None
     killed: Counter[str] = field(default_factory=Counter)
     budget: int = 0
@@ -124,7 +142,7 @@ class Campaign:
     def prepare(self) -> None:
         """Writes the study."""
         (self.folder / "chaos_objective.py").write_text(OBJECTIVE)
-        (self.folder / "chaos.toml").write_text(STUDY)
+        (self.folder / "chaos.toml").write_text(self.study)
 
     # Drivers -------------------------------------------------------------------------------------------------------
 
@@ -249,7 +267,7 @@ class Campaign:
         for number, before in self.finished.items():
             if trials.get(number) != before:
                 self.lost.append(f"trial {number}: was {before}, is {trials.get(number)}")
-        self.finished = {number: trial for number, trial in trials.items() if trial.state != RUNNING}
+        self.finished = {number: trial for number, trial in trials.items() if trial.state != State.RUNNING}
 
     def trials(self) -> list[Trial]:
         return books.read(parse(self.storage), "chaos").trials

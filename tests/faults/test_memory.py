@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hpo.ledger import books
+from hpo.ledger import snapshots as books
 from hpo.ledger.address import parse
-from hpo.trial import COMPLETE, FAILED
+from hpo.trial import State
 
 OBJECTIVE = """
 import time
@@ -52,7 +52,7 @@ trials = 3
 # Bytes that may be used on top of what is used now, before Ray kills a worker.
 SPARE = 3e9
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = [pytest.mark.campaign, pytest.mark.xdist_group("ray")]
 
 
 def test_a_trial_out_of_memory_is_run_again_and_then_failed_with_the_reason(tmp_path: Path) -> None:
@@ -73,9 +73,9 @@ def test_a_trial_out_of_memory_is_run_again_and_then_failed_with_the_reason(tmp_
         trial.params["appetite"]: trial for trial in books.read(parse(str(tmp_path / "hpo.journal")), "hungry").trials
     }
     assert {name: (trial.state, trial.attempt) for name, trial in trials.items()} == {
-        "never": (COMPLETE, 1),
-        "once": (COMPLETE, 2),
-        "always": (FAILED, 2),
+        "never": (State.COMPLETE, 1),
+        "once": (State.COMPLETE, 2),
+        "always": (State.FAILED, 2),
     }
     error = trials["always"].error or ""
     assert error.startswith("lost in attempt 2, its last: worker ")

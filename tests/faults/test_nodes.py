@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hpo.ledger import books
+from hpo.ledger import snapshots as books
 from hpo.ledger.address import parse
-from hpo.trial import COMPLETE
+from hpo.trial import State
 
 OBJECTIVE = """
 import os, time
@@ -40,7 +40,7 @@ trials = {trials}
 """
 TRIALS = 10
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = [pytest.mark.campaign, pytest.mark.xdist_group("ray")]
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def test_auto_grows_with_a_node_that_joins_and_survives_one_that_is_lost(tmp_pat
             driver.kill()
     assert driver.returncode == 0, said
     trials = books.read(parse(str(tmp_path / "hpo.journal")), "nodes").trials
-    assert [(trial.number, trial.state) for trial in trials] == [(number, COMPLETE) for number in range(TRIALS)]
+    assert [(trial.number, trial.state) for trial in trials] == [(number, State.COMPLETE) for number in range(TRIALS)]
     assert sorted(trial.attempt for trial in trials) == [1] * (TRIALS - 1) + [2]
     assert {(trial.worker or "").rpartition("/")[2] for trial in trials} == {first}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 import hpo
 from hpo.errors import InputError
-from hpo.trial import COMPLETE
+from hpo.trial import State
 
 PAGE = Path(__file__).parents[2] / "docs" / "python.md"
 STUDY = {
@@ -63,12 +64,104 @@ def test_a_study_file_is_run_with_overrides_and_reported(folder: Path) -> None:
     assert len(result.figure("best_so_far").axes) == 1
 
 
+def test_a_function_of_a_module_is_run_by_its_name_with_keys_and_overrides(folder: Path) -> None:
+    objective = importlib.import_module("quadratic").objective
+    keys: dict[str, Any] = {key: STUDY[key] for key in ("metric", "direction", "space", "budget")}
+    result = hpo.run(objective, **keys, overrides=["budget.trials=2"], workers=0, tracking="none", quiet=True)
+
+    assert (result.study.name, result.study.objective) == ("objective", "quadratic:objective")
+    assert len(result.trials) == 2
+    more = hpo.run(STUDY | {"name": "objective"}, overrides=["budget.trials=4"], workers=0, tracking="none", quiet=True)
+    assert [trial.params for trial in more.trials[:2]] == [trial.params for trial in result.trials]
+    assert len(more.trials) == 4
+    assert STUDY["budget"] == {"trials": 3}  # the caller's own mapping stays as it is
+
+
+def test_a_function_that_no_resumed_study_could_find_is_refused(folder: Path) -> None:
+    keys = {key: STUDY[key] for key in ("metric", "direction", "space", "budget")}
+    with pytest.raises(InputError, match=r"<lambda> is not at the top level of a module, script or notebook"):
+        hpo.run(lambda params, seed: 1.0, **keys)
+    with pytest.raises(InputError, match="metric: keys of a study go beside a function"):
+        hpo.run(STUDY, metric="loss")
+    with pytest.raises(InputError, match="study: direction: "):
+        hpo.run(hpo.read, metric="loss", space=STUDY["space"], budget={"trials": 1})
+
+
+SCRIPT = """
+import os, threading
+import hpo
+
+SCALE = 3
+
+def helper(x):
+    return SCALE * x
+
+def train(params, seed):
+    yield {"loss": helper(params["lr"])}
+
+train.check = lambda params: None
+LOCK
+
+if __name__ == "__main__":
+    result = hpo.run(
+        train, space={"lr": {"low": 0.1, "high": 1.0}}, metric="loss", direction="minimize", budget={"trials": 2},
+        workers=1, tracking="none", quiet=True,
+    )
+    trial = result.trials[0]
+    print(trial.value == 3 * trial.params["lr"], not trial.worker.endswith(f"/{os.getpid()}"), result.study.objective)
+"""
+
+
+@pytest.mark.parametrize(
+    ("lock", "code", "told"),
+    [
+        ("", 0, "True True __main__:train"),
+        ("SCALE = threading.Lock()", 1, "objective: __main__:train cannot be sent to workers (TypeError: "),
+    ],
+)
+def test_a_script_s_own_function_runs_in_ray_s_workers_or_says_why_not(
+    folder: Path, lock: str, code: int, told: str
+) -> None:
+    (folder / "script.py").write_text(SCRIPT.replace("LOCK", lock))
+    words = [sys.executable, "script.py"]
+    ended = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, timeout=200)
+    assert (ended.returncode, told in ended.stdout + ended.stderr) == (code, True), ended.stderr
+
+
+def test_a_result_as_a_table_has_everything_but_the_curves(folder: Path) -> None:
+    (folder / "quadratic.py").write_text(
+        "def objective(params, seed):\n    if params['seed'] > 0.5:\n        raise ValueError('large')\n"
+        "    yield {'loss': 9.0, 'state': 1.0}\n    yield {'loss': params['seed'], 'accuracy': 0.5}\n"
+    )
+    sys.modules.pop("quadratic", None)
+    result = run(name="table", space={"seed": {"low": 0.1, "high": 1.0}}, budget={"trials": 8})
+
+    table = result.dataframe()
+
+    sys.modules.pop("quadratic")
+    assert list(table.index) == list(range(8))
+    assert {trial.state for trial in result.trials} == {State.COMPLETE, State.FAILED}
+    for trial, (_, row) in zip(result.trials, table.iterrows(), strict=True):
+        assert (row["state"], row["params.seed"], row["seed"]) == (trial.state, trial.params["seed"], trial.seed)
+        assert (row["worker"], row["attempt"], row["reports"]) == (trial.worker, 1, len(trial.reports))
+        assert row["started"].timestamp() == pytest.approx(trial.started, abs=1e-3)
+        assert (row["ended"] - row["started"]).total_seconds() == pytest.approx(trial.seconds, abs=1e-3)
+        if trial.state == State.COMPLETE:
+            assert (row["loss"], row["metrics.state"], row["accuracy"]) == (trial.value, 1.0, 0.5)
+        else:
+            assert "ValueError: large" in row["error"]
+
+
+def test_completion_shows_what_there_is() -> None:
+    assert {"Result", "read", "run", "watch", "__version__"} <= set(dir(hpo))
+
+
 def test_a_search_in_a_thread_hears_no_signals_and_ends_all_the_same(folder: Path) -> None:
     results: list[hpo.Result] = []
     thread = threading.Thread(target=lambda: results.append(run()))
     thread.start()
     thread.join(60)
-    assert [trial.state for trial in results[0].trials] == [COMPLETE] * 3
+    assert [trial.state for trial in results[0].trials] == [State.COMPLETE] * 3
 
 
 def test_what_users_wrote_is_text_in_a_notebook(folder: Path) -> None:
@@ -96,14 +189,14 @@ def test_the_page_about_python_runs_in_a_notebook(folder: Path) -> None:
     from nbclient import NotebookClient
     from nbformat.v4 import new_code_cell, new_notebook
 
-    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 3
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 4
     notebook = new_notebook(cells=[new_code_cell(block) for block in blocks])
     kernel = {"name": "python3", "display_name": "Python", "language": "python"}
     notebook.metadata["kernelspec"] = kernel
     NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(folder)}}).execute()
     nbformat.validate(notebook)
-    ran, asked, read = (cell.outputs for cell in notebook.cells)
+    ran, asked, table, read = (cell.outputs for cell in notebook.cells)
     html = [output.data["text/html"] for output in ran if "data" in output and "text/html" in output.data]
     progress, result = html  # the bar was updated in place
     assert 'value="12" max="12"' in progress
@@ -112,4 +205,18 @@ def test_the_page_about_python_runs_in_a_notebook(folder: Path) -> None:
     assert [output.text for output in ran if output.get("name") == "stderr"] == []
     assert "image/png" in asked[-1].data
     assert "lr: " in asked[0].text
+    assert "<th>loss</th>" in table[0].data["text/html"]
     assert "<bowl: complete, 12 complete, best " in read[0].text
+
+
+def test_a_parameter_with_the_name_of_a_column_gets_a_column_of_its_own(folder: Path) -> None:
+    (folder / "quadratic.py").write_text("def objective(params, seed):\n    yield {'loss': params['value'] ** 2}\n")
+    sys.modules.pop("quadratic", None)
+    space = {"value": {"low": 0.1, "high": 1.0}, "state": {"choice": ["a"]}}
+
+    result = run(name="columns", space=space)
+
+    for row, trial in zip(result.rows(), result.trials, strict=True):
+        assert (row["value"], row["state"]) == (trial.value, State.COMPLETE)
+        assert (row["params.value"], row["params.state"]) == (trial.params["value"], "a")
+    sys.modules.pop("quadratic")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -9,29 +10,50 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.trial import COMPLETE, FAILED, PRUNED, RUNNING, STATES, Report, Trial, best_first, counts
+from hpo.trial import BestSoFar, Direction, Report, Reports, RunningTime, State, Trial, best_first, by_end, counts
 
 
-def trial(number: int, state: str = COMPLETE, value: float | None = None) -> Trial:
-    return Trial(number, {}, 0, state=state, value=value)
+def trial(number: int, state: State = State.COMPLETE, value: float | None = None) -> Trial:
+    return Trial(number, {}, 0, state=state, values=() if value is None else (value,))
 
 
 def test_the_last_value_of_a_metric_is_the_last_one_reported() -> None:
-    record = Trial(0, {}, 0)
-    assert record.last("loss") is None
-    record.reports = [
+    assert Trial(0, {}, 0).last("loss") is None
+    reports = (
         Report(1, 0.0, {"loss": 3.0}),
         Report(2, 0.0, {"loss": 2.0, "acc": 1.0}),
         Report(3, 0.0, {"acc": 0.5}),
-    ]
+    )
+    record = Trial(0, {}, 0, reports=reports)
     assert record.last("loss") == 2.0
     assert record.last("acc") == 0.5
     assert record.last("other") is None
 
 
+def test_the_reports_of_a_running_trial_do_not_grow_behind_its_back() -> None:
+    heard = [Report(1, 0.0, {"loss": 3.0})]
+    before = Trial(0, {}, 0, reports=Reports(heard))
+    heard.append(Report(2, 1.0, {"loss": 2.0}))
+    after = Trial(0, {}, 0, reports=Reports(heard))
+
+    assert (len(before.reports), before.last("loss")) == (1, 3.0)
+    assert (len(after.reports), after.last("loss")) == (2, 2.0)
+    assert before.reports == (heard[0],)
+    assert after.reports[1:] == (heard[1],)
+    assert after.reports[-1] == heard[1]
+    assert before != after
+    with pytest.raises(IndexError):
+        before.reports[len(after.reports) - 1]
+
+
+def test_nothing_changes_a_trial() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        trial(0).value = 1.0  # type: ignore[misc]
+
+
 def test_a_trial_is_finished_in_every_state_but_running() -> None:
-    assert [trial(0, state).finished for state in STATES] == [False, True, True, True]
-    assert set(STATES) == {RUNNING, COMPLETE, PRUNED, FAILED}
+    assert [trial(0, state).finished for state in State] == [False, True, True, True, True, True]
+    assert set(State) == {State.RUNNING, State.COMPLETE, State.PRUNED, State.INFEASIBLE, State.FAILED, State.DISCARDED}
 
 
 def test_seconds_are_known_when_both_ends_are() -> None:
@@ -42,7 +64,7 @@ def test_seconds_are_known_when_both_ends_are() -> None:
 
 
 def test_a_head_is_what_the_command_line_promises() -> None:
-    record = Trial(3, {"lr": 0.1, "hidden": [1, 2]}, 7, COMPLETE, 0.5, started=1.0, ended=2.23456)
+    record = Trial(3, {"lr": 0.1, "hidden": [1, 2]}, 7, State.COMPLETE, (0.5,), started=1.0, ended=2.23456)
     assert json.loads(json.dumps(record.head())) == {
         "number": 3,
         "value": 0.5,
@@ -53,21 +75,66 @@ def test_a_head_is_what_the_command_line_promises() -> None:
     assert Trial(3, {}, 7).head() == {"number": 3, "value": None, "params": {}, "state": "running", "seconds": None}
 
 
-@pytest.mark.parametrize(("direction", "order"), [("maximize", [2, 0, 3, 1]), ("minimize", [1, 0, 3, 2])])
+@pytest.mark.parametrize(
+    ("direction", "order"), [(Direction.MAXIMIZE, [2, 0, 3, 1]), (Direction.MINIMIZE, [1, 0, 3, 2])]
+)
 def test_the_best_comes_first_and_the_earlier_of_two_equals(direction: str, order: list[int]) -> None:
     trials = [trial(0, value=2.0), trial(1, value=1.0), trial(2, value=3.0), trial(3, value=2.0)]
     assert [t.number for t in best_first(trials[::-1], direction)] == order
 
 
 def test_only_complete_trials_with_a_finite_value_are_ranked() -> None:
-    trials = [trial(0, value=0.0), trial(1, PRUNED, 9.0), trial(2, FAILED), trial(3, RUNNING), trial(4, value=math.nan)]
-    assert [t.number for t in best_first([*trials, trial(5, value=math.inf)], "maximize")] == [0]
-    assert best_first([], "maximize") == []
+    trials = [
+        trial(0, value=0.0),
+        trial(1, State.PRUNED, 9.0),
+        trial(2, State.FAILED),
+        trial(3, State.RUNNING),
+        trial(4, value=math.nan),
+    ]
+    assert [t.number for t in best_first([*trials, trial(5, value=math.inf)], Direction.MAXIMIZE)] == [0]
+    assert best_first([], Direction.MAXIMIZE) == []
 
 
-@given(st.lists(st.sampled_from(STATES)))
+@given(st.lists(st.sampled_from(State)))
 def test_counts_name_every_state_and_add_up(states: list[str]) -> None:
     total = counts([trial(number, state) for number, state in enumerate(states)])
-    assert list(total) == ["complete", "pruned", "failed", "running"]
+    rare = [state for state in ("infeasible", "discarded") if state in states]
+    assert list(total) == ["complete", "pruned", "failed", "running", *rare]
     assert sum(total.values()) == len(states)
-    assert all(total[state] == states.count(state) for state in STATES)
+    assert all(total.get(state, 0) == states.count(state) for state in State)
+
+
+def test_trials_by_their_end_are_the_finished_ones() -> None:
+    ends = {0: 5.0, 1: 3.0, 3: 3.0}
+    made = [dataclasses.replace(trial(number), ended=end) for number, end in ends.items()]
+    assert [t.number for t in by_end([*made, trial(2, State.RUNNING)])] == [1, 3, 0]
+
+
+@given(st.lists(st.tuples(st.sampled_from(State), st.one_of(st.none(), st.floats())), max_size=20), st.booleans())
+def test_the_best_so_far_is_the_first_of_best_first_and_counts_what_came_after(
+    results: list[tuple[State, float | None]], lower: bool
+) -> None:
+    direction = Direction.MINIMIZE if lower else Direction.MAXIMIZE
+    trials = [trial(number, state, value) for number, (state, value) in enumerate(results)]
+    found = BestSoFar(direction)
+    for one in trials:
+        found.add(one)
+
+    ranked = best_first(trials, direction)
+    assert found.value == (ranked[0].value if ranked else None)
+    assert found.since == (len(trials) - 1 - ranked[0].number if ranked else len(trials))
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 10)), max_size=12), st.integers(0, 40), st.integers(0, 9))
+def test_the_running_time_is_every_second_in_which_a_trial_ran(
+    drawn: list[tuple[int, int]], start: int, length: int
+) -> None:
+    spans = sorted(((begin, begin + lasting) for begin, lasting in drawn), key=lambda span: span[1])
+    running = RunningTime()
+    for begin, end in spans:
+        running.add(begin, end)
+
+    seconds = {second for begin, end in spans for second in range(begin, end)}
+    assert running.seconds == len(seconds)
+    last = max([start + length, *(end for _, end in spans)])  # what still runs ends after all others
+    assert running.including(start, last) == len(seconds | set(range(start, last)))

@@ -1,6 +1,7 @@
 """Rows B6, B7, B8, R1, R4, R8 and R9 on the real MNIST, against the bands of the chapter's test plan."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.mnist
 SCALES = np.logspace(0, -4, 16)
 
 
-def test_b6_batch_norm_bears_a_rate_of_1():
+def test_b6_batch_norm_bears_a_rate_of_1() -> None:
     assert training_accuracies(0, lr=1.0, batch_norm=True)[-1] > 0.95
     try:
         plain = training_accuracies(0, lr=1.0)[-1]
@@ -22,8 +23,8 @@ def test_b6_batch_norm_bears_a_rate_of_1():
     assert plain < 0.2
 
 
-def test_b7_batch_norm_learns_faster_from_he():
-    final = {True: [], False: []}
+def test_b7_batch_norm_learns_faster_from_he() -> None:
+    final: dict[bool, list[float]] = {True: [], False: []}
     for seed in range(3):
         curves = {bn: training_accuracies(seed, batch_norm=bn) for bn in (True, False)}
         reached = {bn: int(np.argmax(curve >= 0.8)) for bn, curve in curves.items()}
@@ -35,7 +36,7 @@ def test_b7_batch_norm_learns_faster_from_he():
     assert 0.77 < np.mean(final[False]) < 0.94
 
 
-def final_accuracy(seed, scale, batch_norm):
+def final_accuracy(seed: int, scale: float, batch_norm: bool) -> float:
     """0 for a run that diverged: it has failed, and the others go on."""
     try:
         return training_accuracies(seed, initializer=scale, batch_norm=batch_norm)[-1]
@@ -43,8 +44,10 @@ def final_accuracy(seed, scale, batch_norm):
         return 0.0
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
-def test_b8_batch_norm_leads_at_almost_every_initial_scale(seed):
+@pytest.mark.parametrize(
+    "seed", [0, pytest.param(1, marks=pytest.mark.experiment), pytest.param(2, marks=pytest.mark.experiment)]
+)
+def test_b8_batch_norm_leads_at_almost_every_initial_scale(seed: int) -> None:
     with_norm = np.array([final_accuracy(seed, scale, True) for scale in SCALES])
     plain = np.array([final_accuracy(seed, scale, False) for scale in SCALES])
     ahead = with_norm > plain
@@ -55,13 +58,13 @@ def test_b8_batch_norm_leads_at_almost_every_initial_scale(seed):
 
 
 @cache
-def plain_run(seed):
+def plain_run(seed: int) -> Any:
     """Shared by the tests of one group, which run in one process."""
     return overfit(seed, 201)
 
 
 @pytest.mark.xdist_group("plain runs")
-def test_r1_a_network_over_fits_300_images():
+def test_r1_a_network_over_fits_300_images() -> None:
     gaps = []
     for seed in range(3):
         _, train, gap = plain_run(seed)
@@ -72,24 +75,24 @@ def test_r1_a_network_over_fits_300_images():
 
 
 @pytest.mark.xdist_group("plain runs")
-def test_r4_weight_decay_narrows_the_gap():
+def test_r4_weight_decay_narrows_the_gap() -> None:
     changes, ratios = [], []
     for seed in range(3):
         plain, _, plain_gap = plain_run(seed)
         decayed, train, gap = overfit(seed, 201, weight_decay=0.1)
         assert train.max() < 0.97
         changes.append(gap - plain_gap)
-        weights = (network.params[: network.decayed] for network in (decayed, plain))
-        ratios.append(np.divide(*map(norms.l2, weights)))
+        of_decayed, of_plain = (norms.l2(network.params[: network.decayed]) for network in (decayed, plain))
+        ratios.append(of_decayed / of_plain)
     assert max(changes) < 0
     assert -0.095 < np.mean(changes) < -0.04
     assert np.mean(ratios) == pytest.approx(0.563, abs=0.01)
 
 
 @pytest.mark.parametrize(("rate", "change"), [(0.15, -0.01), (0.2, -0.05)])
-@pytest.mark.slow
+@pytest.mark.experiment
 @pytest.mark.timeout(1800)
-def test_r8_dropout_narrows_the_gap(rate, change):
+def test_r8_dropout_narrows_the_gap(rate: float, change: Any) -> None:
     changes = []
     for seed in range(5):
         _, _, plain_gap = overfit(seed, 301)
@@ -100,7 +103,7 @@ def test_r8_dropout_narrows_the_gap(rate, change):
     assert np.mean(changes) <= change
 
 
-def test_r8_dropout_narrows_the_gap_in_one_run():
+def test_r8_dropout_narrows_the_gap_in_one_run() -> None:
     _, _, plain_gap = overfit(0, 301)
     _, train, gap = overfit(0, 301, dropout=0.2)
     assert train.max() < 0.97
@@ -108,7 +111,7 @@ def test_r8_dropout_narrows_the_gap_in_one_run():
 
 
 @pytest.mark.xdist_group("plain runs")
-def test_r9_five_networks_gain_a_few_percent():
+def test_r9_five_networks_gain_a_few_percent() -> None:
     networks = [plain_run(seed)[0] for seed in range(5)]
     single = [network.accuracy(*sealed_images()) for network in networks]
     gain = Ensemble(networks).accuracy(*sealed_images()) - np.mean(single)

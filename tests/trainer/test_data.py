@@ -36,7 +36,7 @@ def run(code: str) -> str:
 
 
 @pytest.mark.mnist
-def test_mnist_has_the_counts_mean_and_first_labels_of_the_chapter():
+def test_mnist_has_the_counts_mean_and_first_labels_of_the_chapter() -> None:
     train, test = data.load_train("mnist"), data.load_test("mnist")
     assert train.x.shape == (60_000, 784)
     assert test.x.shape == (10_000, 784)
@@ -48,7 +48,7 @@ def test_mnist_has_the_counts_mean_and_first_labels_of_the_chapter():
 
 
 @pytest.mark.mnist
-def test_a_size_takes_the_first_images_in_canonical_order():
+def test_a_size_takes_the_first_images_in_canonical_order() -> None:
     whole, part = data.load_train("mnist"), data.load_train("mnist", 500)
     np.testing.assert_array_equal(part.x, whole.x[:500])
     np.testing.assert_array_equal(part.t, whole.t[:500])
@@ -56,14 +56,14 @@ def test_a_size_takes_the_first_images_in_canonical_order():
 
 @pytest.mark.mnist
 @pytest.mark.parametrize(("size", "validation_size"), [(60_000, 12_000), (500, 100)])
-def test_mnist_splits_into_a_fifth_and_the_rest(size: int, validation_size: int):
+def test_mnist_splits_into_a_fifth_and_the_rest(size: int, validation_size: int) -> None:
     train, validation = data.split_validation(data.load_train("mnist", size), 0.2, np.random.default_rng(0))
     assert len(validation.t) == len(validation.x) == validation_size
     assert len(train.t) == len(train.x) == size - validation_size
 
 
 @pytest.mark.parametrize(("ci", "outcome"), [("", "1 skipped"), ("true", "1 error")])
-def test_without_mnist_its_tests_are_skipped_but_not_in_ci(ci: str, outcome: str, tmp_path: Path):
+def test_without_mnist_its_tests_are_skipped_but_not_in_ci(ci: str, outcome: str, tmp_path: Path) -> None:
     test = tmp_path / "test_it.py"
     test.write_text("import pytest\n\n@pytest.mark.mnist\ndef test_it():\n    pass\n")
     tests = Path(__file__).parents[1]
@@ -79,9 +79,16 @@ def test_without_mnist_its_tests_are_skipped_but_not_in_ci(ci: str, outcome: str
             "conftest",
             "-p",
             "no:cacheprovider",
+            "-m",
+            "mnist",
             test,
         ],
-        env={**os.environ, "CI": ci, "HPO_DATA_DIR": str(tmp_path), "PYTHONPATH": str(tests)},
+        env={
+            **os.environ,
+            "CI": ci,
+            "HPO_DATA_DIR": str(tmp_path),
+            "PYTHONPATH": os.pathsep.join([str(tests), str(tests / "hpo" / "helpers")]),
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -93,7 +100,7 @@ def test_without_mnist_its_tests_are_skipped_but_not_in_ci(ci: str, outcome: str
 # --- loading
 
 
-def test_importing_the_data_sets_imports_nothing_but_numpy_and_the_standard_library():
+def test_importing_the_data_sets_imports_nothing_but_numpy_and_the_standard_library() -> None:
     code = """if True:
         import sys
         before = set(sys.modules)
@@ -107,7 +114,7 @@ def test_importing_the_data_sets_imports_nothing_but_numpy_and_the_standard_libr
     }  # NumPy is built with it
 
 
-def test_pixels_are_scaled_to_one_and_labels_are_integers(folder: Path):
+def test_pixels_are_scaled_to_one_and_labels_are_integers(folder: Path) -> None:
     x, t = data.load_train("mnist")
     assert x.dtype == np.float32
     assert t.dtype == np.int64
@@ -117,7 +124,7 @@ def test_pixels_are_scaled_to_one_and_labels_are_integers(folder: Path):
     assert data.load_train("mnist", 7).t.tolist() == t[:7].tolist()
 
 
-def test_the_test_set_is_the_other_pair_of_files(folder: Path):
+def test_the_test_set_is_the_other_pair_of_files(folder: Path) -> None:
     x, t = data.load_test("mnist")
     assert x.dtype == np.float32
     assert t.dtype == np.int64
@@ -125,7 +132,7 @@ def test_the_test_set_is_the_other_pair_of_files(folder: Path):
     np.testing.assert_array_equal(t, small_mnist.LABELS["t10k"])
 
 
-def test_nobody_changes_shared_images_by_accident(folder: Path):
+def test_nobody_changes_shared_images_by_accident(folder: Path) -> None:
     for examples in (*map(data.load_train, ("mnist", "digits")), *map(data.load_test, ("mnist", "digits"))):
         with pytest.raises(ValueError, match="read-only"):
             examples.x[0, 0] = 1
@@ -134,13 +141,13 @@ def test_nobody_changes_shared_images_by_accident(folder: Path):
 
 
 @pytest.mark.parametrize("size", [0, -1, 51])
-def test_a_size_the_data_set_does_not_have_is_refused(folder: Path, size: int):
+def test_a_size_the_data_set_does_not_have_is_refused(folder: Path, size: int) -> None:
     with pytest.raises(ValueError, match=rf"`1 <= size <= 50` must hold for 'mnist', but got size={size}"):
         data.load_train("mnist", size)
 
 
 @pytest.mark.parametrize("function", [data.load_train, data.load_test, data.describe, data.check])
-def test_an_unknown_data_set_is_refused_with_the_legal_ones(function: Callable[[str], object]):
+def test_an_unknown_data_set_is_refused_with_the_legal_ones(function: Callable[[str], object]) -> None:
     with pytest.raises(ValueError, match="must be one of 'digits', 'mnist', but got 'minst'"):
         function("minst")
 
@@ -148,7 +155,7 @@ def test_an_unknown_data_set_is_refused_with_the_legal_ones(function: Callable[[
 # --- H2: the sealed test set
 
 
-def test_without_the_test_files_everything_works_but_the_test(folder: Path):
+def test_without_the_test_files_everything_works_but_the_test(folder: Path) -> None:
     for name in small_mnist.NAMES:
         if name.startswith("t10k"):
             (folder / name).unlink()
@@ -159,7 +166,7 @@ def test_without_the_test_files_everything_works_but_the_test(folder: Path):
         data.load_test("mnist")
 
 
-def test_a_search_neither_opens_nor_looks_for_a_test_file(folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_search_neither_opens_nor_looks_for_a_test_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touched = []
 
     def spied(original: Callable[..., object]) -> Callable[..., object]:
@@ -178,7 +185,7 @@ def test_a_search_neither_opens_nor_looks_for_a_test_file(folder: Path, monkeypa
     assert [path for path in touched if "t10k" in path or path == str(folder)] == []
 
 
-def test_the_test_set_leaves_no_decoded_copy(folder: Path, tmp_path: Path):
+def test_the_test_set_leaves_no_decoded_copy(folder: Path, tmp_path: Path) -> None:
     data.load_test("mnist")
     assert not (tmp_path / "cache").exists()
 
@@ -188,7 +195,7 @@ def test_the_test_set_leaves_no_decoded_copy(folder: Path, tmp_path: Path):
 
 def test_files_lie_in_the_cache_folder_unless_a_variable_says_otherwise(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-):
+) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("HPO_DATA_DIR", raising=False)
@@ -210,23 +217,23 @@ def test_files_lie_in_the_cache_folder_unless_a_variable_says_otherwise(
 # --- digits
 
 
-def test_digits_are_those_of_scikit_learn_in_its_order():
+def test_digits_are_those_of_scikit_learn_in_its_order() -> None:
     train, test = data.load_train("digits"), data.load_test("digits")
     pixels, labels = load_digits(return_X_y=True)
     np.testing.assert_array_equal(np.concatenate([train.x, test.x]), (pixels / 16).astype(np.float32))
     np.testing.assert_array_equal(np.concatenate([train.t, test.t]), labels)
-    assert (train.x.dtype, train.t.dtype) == (np.float32, np.int64)
+    assert (train.x.dtype, train.t.dtype) == (np.dtype(np.float32), np.dtype(np.int64))
     assert data.describe("digits") == (64, 10, len(train.t), len(test.t))
     assert (len(train.t), len(test.t)) == (1437, 360)
     assert data.load_train("digits", 100).t.tolist() == labels[:100].tolist()
 
 
-def test_digits_are_loaded_without_the_second_that_importing_scikit_learn_takes():
+def test_digits_are_loaded_without_the_second_that_importing_scikit_learn_takes() -> None:
     code = "import sys; from trainer import data; data.load_train('digits'); print('sklearn' in sys.modules)"
     assert run(code) == "False\n"
 
 
-def test_digits_that_lie_elsewhere_are_asked_of_scikit_learn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_digits_that_lie_elsewhere_are_asked_of_scikit_learn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     usual = data.load_train("digits")
     monkeypatch.setattr(digits, "_package", lambda: tmp_path)
     monkeypatch.setattr(digits, "_load", digits._load.__wrapped__)
@@ -234,7 +241,7 @@ def test_digits_that_lie_elsewhere_are_asked_of_scikit_learn(monkeypatch: pytest
     np.testing.assert_array_equal(data.load_train("digits").t, usual.t)
 
 
-def test_without_scikit_learn_digits_are_missing(monkeypatch: pytest.MonkeyPatch):
+def test_without_scikit_learn_digits_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(DataError, match="comes with scikit-learn, which is not installed"):
         data.check("digits")
@@ -250,7 +257,7 @@ def numbered(size: int) -> Examples:
 
 
 @given(st.integers(2, 300), st.floats(0, 1, exclude_min=True, exclude_max=True), st.integers(0, 2**32))
-def test_a_split_is_disjoint_complete_and_keeps_pairs_together(size: int, rate: float, seed: int):
+def test_a_split_is_disjoint_complete_and_keeps_pairs_together(size: int, rate: float, seed: int) -> None:
     examples = numbered(size)
     if not 0 < round(rate * size) < size:
         with pytest.raises(ValueError, match="both parts of a split must hold at least one example"):
@@ -263,13 +270,14 @@ def test_a_split_is_disjoint_complete_and_keeps_pairs_together(size: int, rate: 
     for part in (train, validation):
         np.testing.assert_array_equal(part.t, part.x[:, 0] * 7)
         np.testing.assert_array_equal(part.x[:, 0], -part.x[:, 1])
-        assert (part.x.dtype, part.t.dtype) == (np.float32, np.int64)
+        assert part.x.dtype == np.float32
+        assert part.t.dtype == np.int64
     again = data.split_validation(examples, rate, np.random.default_rng(seed))
     np.testing.assert_array_equal(again[0].t, train.t)
     np.testing.assert_array_equal(again[1].t, validation.t)
 
 
-def test_a_split_shuffles_and_leaves_its_input_alone():
+def test_a_split_shuffles_and_leaves_its_input_alone() -> None:
     examples = numbered(100)
     train, validation = data.split_validation(examples, 0.2, np.random.default_rng(0))
     np.testing.assert_array_equal(examples.t, np.arange(100) * 7)
@@ -279,18 +287,18 @@ def test_a_split_shuffles_and_leaves_its_input_alone():
     assert other.t.tolist() != train.t.tolist()
 
 
-def test_the_validation_share_is_exact_where_floating_point_is_not():
+def test_the_validation_share_is_exact_where_floating_point_is_not() -> None:
     train, validation = data.split_validation(numbered(100), 0.29, np.random.default_rng(0))  # 28.999999999999996
     assert (len(train.t), len(validation.t)) == (71, 29)
 
 
 @pytest.mark.parametrize("rate", [0, 1, -0.1, 1.5, float("nan"), float("inf")])
-def test_a_rate_out_of_range_is_refused(rate: float):
+def test_a_rate_out_of_range_is_refused(rate: float) -> None:
     with pytest.raises(ValueError, match=f"`0 < rate < 1` must hold, but got rate={rate}"):
         data.split_validation(numbered(10), rate, np.random.default_rng(0))
 
 
-def test_images_without_labels_are_refused():
+def test_images_without_labels_are_refused() -> None:
     x, t = numbered(10)
     with pytest.raises(ValueError, match="one label, but got 10 images and 9 labels"):
         data.split_validation(Examples(x, t[:9]), 0.2, np.random.default_rng(0))

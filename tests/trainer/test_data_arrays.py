@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that were unpacked and verified."""
     names = []
 
-    def read(path: Path, file: mnist.File, original=mnist.read) -> np.ndarray:
+    def read(path: Path, file: mnist.File, original: Any = mnist.read) -> np.ndarray:
         names.append(file.name)
         return original(path, file)
 
@@ -44,7 +45,7 @@ def kept(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_is_unpacked_once_and_mapped_from_then_on(folder: Path, reads: list[str]):
+def test_a_file_is_unpacked_once_and_mapped_from_then_on(folder: Path, reads: list[str]) -> None:
     first = data.load_train("mnist")
     assert reads == ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"]
     second, part = data.load_train("mnist"), data.load_train("mnist", 5)
@@ -58,7 +59,7 @@ def test_a_file_is_unpacked_once_and_mapped_from_then_on(folder: Path, reads: li
         assert not array.flags.owndata
 
 
-def test_the_cache_is_an_npy_file_that_numpy_reads(folder: Path, tmp_path: Path):
+def test_the_cache_is_an_npy_file_that_numpy_reads(folder: Path, tmp_path: Path) -> None:
     data.load_train("mnist")
     np.testing.assert_array_equal(np.load(kept(tmp_path), allow_pickle=False), EXPECTED)
 
@@ -93,7 +94,7 @@ def pickled(path: Path) -> None:
 )
 def test_an_array_that_is_not_as_it_was_written_is_made_again(
     folder: Path, tmp_path: Path, reads: list[str], damage: Callable[[Path], object]
-):
+) -> None:
     data.load_train("mnist")
     reads.clear()
     damage(kept(tmp_path))
@@ -104,14 +105,14 @@ def test_an_array_that_is_not_as_it_was_written_is_made_again(
     assert len(reads) == 1
 
 
-def test_an_array_that_is_replaced_does_not_change_under_who_uses_it(folder: Path, tmp_path: Path):
+def test_an_array_that_is_replaced_does_not_change_under_who_uses_it(folder: Path, tmp_path: Path) -> None:
     first = data.load_train("mnist").x
     kept(tmp_path).unlink()
     data.load_train("mnist")
     np.testing.assert_array_equal(first, EXPECTED)
 
 
-def test_a_replaced_source_is_verified_again(folder: Path, reads: list[str]):
+def test_a_replaced_source_is_verified_again(folder: Path, reads: list[str]) -> None:
     data.load_train("mnist")
     reads.clear()
     path = folder / "train-images-idx3-ubyte.gz"
@@ -125,7 +126,7 @@ def test_a_replaced_source_is_verified_again(folder: Path, reads: list[str]):
 
 def test_a_copy_elsewhere_is_verified_for_itself(
     folder: Path, tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     data.load_train("mnist")
     small_mnist.write(tmp_path / "copy" / "mnist")
     (tmp_path / "copy" / "mnist" / "train-labels-idx1-ubyte.gz").write_bytes(b"")
@@ -137,7 +138,7 @@ def test_a_copy_elsewhere_is_verified_for_itself(
 
 def test_two_copies_in_turns_are_verified_once_each(
     folder: Path, tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     small_mnist.write(tmp_path / "copy" / "mnist")
     for base in ("data", "copy", "data", "copy"):
         monkeypatch.setenv("HPO_DATA_DIR", str(tmp_path / base))
@@ -145,7 +146,7 @@ def test_two_copies_in_turns_are_verified_once_each(
     assert sorted(reads) == ["train-images-idx3-ubyte.gz"] * 2 + ["train-labels-idx1-ubyte.gz"] * 2
 
 
-def test_a_missing_source_is_missing_though_its_array_is_kept(folder: Path):
+def test_a_missing_source_is_missing_though_its_array_is_kept(folder: Path) -> None:
     data.load_train("mnist")
     (folder / "train-images-idx3-ubyte.gz").unlink()
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz is not in"):
@@ -160,7 +161,7 @@ def test_where_nothing_can_be_kept_each_process_decodes_once_and_says_so(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
     obstacle: str,
-):
+) -> None:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -184,7 +185,7 @@ def test_where_nothing_can_be_kept_each_process_decodes_once_and_says_so(
         data.load_train("mnist").x[0, 0] = 1
 
 
-def test_what_a_killed_process_left_is_removed_but_not_what_another_is_writing(folder: Path, tmp_path: Path):
+def test_what_a_killed_process_left_is_removed_but_not_what_another_is_writing(folder: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache" / "hpo" / "arrays"
     cache.mkdir(parents=True)
     dead, alive = cache / ".train.npy.abc.tmp", cache / ".train.npy.xyz.tmp"
@@ -196,7 +197,7 @@ def test_what_a_killed_process_left_is_removed_but_not_what_another_is_writing(f
     assert alive.exists()
 
 
-def test_processes_that_build_the_cache_at_once_do_not_disturb_each_other(folder: Path, tmp_path: Path):
+def test_processes_that_build_the_cache_at_once_do_not_disturb_each_other(folder: Path, tmp_path: Path) -> None:
     code = f"""if True:
 {small_mnist.PREAMBLE.replace(chr(10), chr(10) + "    ").join(["    ", ""])}
     import sys
@@ -243,7 +244,7 @@ def test_processes_that_build_the_cache_at_once_do_not_disturb_each_other(folder
 
 
 @pytest.mark.mnist
-def test_processes_share_one_mapped_copy_of_mnist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_processes_share_one_mapped_copy_of_mnist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     data.load_train("mnist")
     code = """if True:

@@ -22,7 +22,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_missing_file_is_named_with_its_folder_and_the_remedies(folder: Path):
+def test_a_missing_file_is_named_with_its_folder_and_the_remedies(folder: Path) -> None:
     (folder / "train-labels-idx1-ubyte.gz").unlink()
     for function in (data.check, data.load_train):
         with pytest.raises(DataError) as caught:
@@ -36,13 +36,13 @@ def test_a_missing_file_is_named_with_its_folder_and_the_remedies(folder: Path):
             assert part in str(caught.value)
 
 
-def test_a_check_decodes_nothing(folder: Path):
+def test_a_check_decodes_nothing(folder: Path) -> None:
     for name in small_mnist.NAMES:
         (folder / name).write_bytes(b"not an image")
     data.check("mnist")
 
 
-def test_a_folder_in_a_files_place_cannot_be_read(folder: Path):
+def test_a_folder_in_a_files_place_cannot_be_read(folder: Path) -> None:
     (folder / "train-images-idx3-ubyte.gz").unlink()
     (folder / "train-images-idx3-ubyte.gz").mkdir()
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte.gz: cannot be read \(Is a directory\)"):
@@ -83,7 +83,7 @@ PACKED = small_mnist.FILES["train-images-idx3-ubyte.gz"]
         ),
     ],
 )
-def test_a_wrong_file_is_refused_with_its_fault(folder: Path, content: bytes, fault: str):
+def test_a_wrong_file_is_refused_with_its_fault(folder: Path, content: bytes, fault: str) -> None:
     path = folder / "train-images-idx3-ubyte.gz"
     path.write_bytes(content)
     with pytest.raises(DataError, match=fault) as caught:
@@ -91,7 +91,7 @@ def test_a_wrong_file_is_refused_with_its_fault(folder: Path, content: bytes, fa
     assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_what_swells_beyond_all_measure_is_not_unpacked(folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_swells_beyond_all_measure_is_not_unpacked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainer.data.idx._LARGEST", 600)
     noise = gzip.compress(np.random.default_rng(0).bytes(1_000_000))
     (folder / "train-images-idx3-ubyte.gz").write_bytes(noise[:-100])  # an end that nobody comes to see
@@ -100,7 +100,7 @@ def test_what_swells_beyond_all_measure_is_not_unpacked(folder: Path, monkeypatc
 
 
 @given(st.binary() | st.binary().map(lambda tail: b"\0\0\x08" + tail))
-def test_any_bytes_are_an_array_or_a_data_error(content: bytes):
+def test_any_bytes_are_an_array_or_a_data_error(content: bytes) -> None:
     try:
         array = parse_idx(content)
     except DataError:
@@ -109,7 +109,7 @@ def test_any_bytes_are_an_array_or_a_data_error(content: bytes):
 
 
 @given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=255))
-def test_any_empty_dimensions_are_an_array_or_a_data_error(shape: list[int]):
+def test_any_empty_dimensions_are_an_array_or_a_data_error(shape: list[int]) -> None:
     shape[len(shape) // 2] = 0
     content = bytes([0, 0, 8, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
     try:
@@ -120,5 +120,5 @@ def test_any_empty_dimensions_are_an_array_or_a_data_error(shape: list[int]):
 
 
 @given(npst.arrays(np.uint8, npst.array_shapes(max_dims=6, min_side=0)))
-def test_idx_gives_back_what_was_written(array: np.ndarray):
+def test_idx_gives_back_what_was_written(array: np.ndarray) -> None:
     np.testing.assert_array_equal(parse_idx(small_mnist.idx(array)), array)

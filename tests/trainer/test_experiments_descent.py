@@ -1,8 +1,11 @@
 """Rows U3 to U14 and U16: paths on eq. 6.2, against table 4.6 of the chapter's test plan."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from trainer.arrays import Floats
 from trainer.experiments import descend
 from trainer.experiments.descent import angle_off, height, path, slope
 from trainer.optimizers import SGD, AdaGrad, Adam, Momentum, Nesterov, RMSProp
@@ -54,45 +57,45 @@ TABLE = {  # step: (x, y)
 DIGITS = 5e-7  # the table prints six decimals
 
 
-def figure(name, steps=29):
+def figure(name: str, steps: int = 29) -> Any:
     return path(FIGURES[name](), steps)
 
 
-def sign_changes(values):
+def sign_changes(values: Floats) -> int:
     return int(np.sum(values[1:] * values[:-1] < 0))
 
 
-def travelled(points):
+def travelled(points: Floats) -> float:
     return float(np.abs(np.diff(points[:, 1])).sum())
 
 
-def heights(points):
+def heights(points: Floats) -> Floats:
     return np.array([height(point) for point in points])
 
 
-def first_below(points, level=1e-2):
+def first_below(points: Floats, level: float = 1e-2) -> int:
     return int(np.argmax(heights(points) < level))
 
 
-def for_good_below(points, level=1e-2):
+def for_good_below(points: Floats, level: float = 1e-2) -> int:
     return int(np.max(np.nonzero(heights(points) >= level))) + 1
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_table_4_6(name):
+def test_table_4_6(name: str) -> None:
     points = figure(name, 30)
     tolerance = {"adagrad": 1e-6, "adam": 1e-4}.get(name, DIGITS)
     for step, expected in TABLE[name].items():
         np.testing.assert_allclose(points[step], expected, rtol=0, atol=tolerance, err_msg=f"step {step}")
 
 
-def test_u3_the_bowl():
+def test_u3_the_bowl() -> None:
     assert height(np.array([-7.0, 2.0])) == pytest.approx(6.45, abs=1e-12)
     # the level set through (sqrt(20), 0) also passes (0, 1): an ellipse of axis ratio sqrt(20)
     assert height(np.array([20**0.5, 0.0])) == pytest.approx(height(np.array([0.0, 1.0])), abs=1e-12)
 
 
-def test_u4_the_gradient_hardly_points_at_the_minimum():
+def test_u4_the_gradient_hardly_points_at_the_minimum() -> None:
     np.testing.assert_allclose(slope(np.array([-7.0, 2.0])), (-0.7, 4.0), rtol=0, atol=1e-12)
     assert angle_off(np.array([-7.0, 2.0])) == pytest.approx(64.1, abs=0.1)
     grid = [(x, y) for x in np.linspace(-10, 10, 41) for y in np.linspace(-5, 5, 21) if (x, y) != (0, 0)]
@@ -102,7 +105,7 @@ def test_u4_the_gradient_hardly_points_at_the_minimum():
     assert np.median(angles) == pytest.approx(53.7, abs=0.1)
 
 
-def test_u5_sgd_zigzags():
+def test_u5_sgd_zigzags() -> None:
     points = figure("sgd")
     k = np.arange(30)
     np.testing.assert_allclose(points[:, 0], -7 * 0.905**k, rtol=0, atol=1e-9)
@@ -114,7 +117,7 @@ def test_u5_sgd_zigzags():
     assert first_below(figure("sgd", 60)) == 32
 
 
-def test_u7_momentum_zigzags_less():
+def test_u7_momentum_zigzags_less() -> None:
     points = figure("momentum")
     assert sign_changes(points[:, 1]) == 4
     assert travelled(points) == pytest.approx(8.93, abs=5e-3)
@@ -126,7 +129,7 @@ def test_u7_momentum_zigzags_less():
     assert for_good_below(long) == 56
 
 
-def test_u8_too_large_a_rate_diverges():
+def test_u8_too_large_a_rate_diverges() -> None:
     assert height(path(SGD(0.9), 60)[-1]) < 1e-3
     np.testing.assert_allclose(np.abs(path(SGD(1.0), 60)[:, 1]), 2.0, rtol=1e-9)
     # row U8: f = 13.1 after 30 steps of lr 1.01, and growing
@@ -135,7 +138,7 @@ def test_u8_too_large_a_rate_diverges():
     assert diverging[60] > diverging[30] > diverging[15]
 
 
-def test_u10_adagrad_goes_straight():
+def test_u10_adagrad_goes_straight() -> None:
     points = figure("adagrad")
     assert sign_changes(points[:, 1]) == 0
     assert (np.diff(points[:, 1]) <= 0).all()
@@ -143,11 +146,11 @@ def test_u10_adagrad_goes_straight():
     assert first_below(points) == for_good_below(points) == 20
 
 
-def test_u11_rmsprop_gets_there():
+def test_u11_rmsprop_gets_there() -> None:
     assert first_below(path(RMSProp(0.3), 30)) == 6
 
 
-def test_u13_adam_swings_less_than_momentum():
+def test_u13_adam_swings_less_than_momentum() -> None:
     points = figure("adam")
     assert sign_changes(points[:, 1]) == 2
     assert points[:, 1].min() == pytest.approx(-0.708, abs=5e-4)
@@ -158,7 +161,7 @@ def test_u13_adam_swings_less_than_momentum():
     assert first_below(long) == for_good_below(long) == 52
 
 
-def test_u14_the_order_by_path_length_and_by_height():
+def test_u14_the_order_by_path_length_and_by_height() -> None:
     reports = {}
     rates = {"sgd": 0.95, "momentum": 0.1, "adagrad": 1.5, "adam": 0.3}
     for name, lr in rates.items():
@@ -173,7 +176,7 @@ def test_u14_the_order_by_path_length_and_by_height():
         assert reports[name]["height"] == pytest.approx(value, rel=5e-3)
 
 
-def test_u16_nesterov():
+def test_u16_nesterov() -> None:
     points = path(Nesterov(0.1), 29)
     assert first_below(points) == 22
     assert heights(points).argmin() == 24
@@ -181,7 +184,7 @@ def test_u16_nesterov():
     assert travelled(points) == pytest.approx(4.44, abs=5e-3)
 
 
-def test_descend_reports_every_step():
+def test_descend_reports_every_step() -> None:
     reports = list(descend({"optimizer": "sgd", "lr": 0.95, "steps": 2}, seed=5))
     assert [sorted(r) for r in reports] == [["height", "path_length", "x", "y"]] * 2
     assert reports[0]["x"] == pytest.approx(-6.335, abs=1e-12)
@@ -197,6 +200,6 @@ def test_descend_reports_every_step():
         ({"optimizer": "sgd", "lr": "high"}, "`lr` must be of type float, but got 'high'"),
     ],
 )
-def test_bad_input_states_rule_and_value(params, rule):
+def test_bad_input_states_rule_and_value(params: dict[str, Any], rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
         descend.check(params)

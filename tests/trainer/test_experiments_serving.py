@@ -1,6 +1,7 @@
 """A classifier trained again by its setting: the one that the trial had."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,15 +15,17 @@ DIGITS = {"dataset": "digits", "hidden": [20], "lr": 0.1, "epochs": 3, "batch_si
 
 
 @pytest.mark.parametrize("more", [{}, {"dropout": 0.3, "batch_norm": True}], ids=["plain", "dropout and batch norm"])
-def test_it_scores_exactly_what_its_trial_reported(tmp_path, more):
+def test_it_scores_exactly_what_its_trial_reported(tmp_path: Path, more: Any) -> None:
     made = model(DIGITS | more, 5, tmp_path)
     served = _load_pyfunc(made["data_path"])
-    x, t = read(Setting, DIGITS | more).load()[1]
+    validation = read(Setting, DIGITS | more).load()[1]
+    assert validation is not None
+    x, t = validation
 
     assert np.mean(served.predict(x) == t) == list(classify(DIGITS | more, 5))[-1]["val_accuracy"]
 
 
-def test_it_says_what_a_server_needs(tmp_path):
+def test_it_says_what_a_server_needs(tmp_path: Path) -> None:
     made = model(DIGITS, 5, tmp_path)
 
     assert made["loader_module"] == "trainer.experiments.serving"
@@ -31,7 +34,7 @@ def test_it_says_what_a_server_needs(tmp_path):
     assert made["pip_requirements"] == [f"numpy=={np.__version__}"]
 
 
-def test_rows_come_as_lists_too_and_rows_of_another_length_are_refused(tmp_path):
+def test_rows_come_as_lists_too_and_rows_of_another_length_are_refused(tmp_path: Path) -> None:
     made = model(DIGITS | {"validation_rate": 0.0}, 5, tmp_path)
     served = _load_pyfunc(made["data_path"])
 
@@ -42,7 +45,7 @@ def test_rows_come_as_lists_too_and_rows_of_another_length_are_refused(tmp_path)
         served.predict([[0.0] * 63])
 
 
-def test_the_data_of_a_setting_is_what_it_trains_on():
+def test_the_data_of_a_setting_is_what_it_trains_on() -> None:
     train, validation = classify.data(DIGITS)
     other, _ = classify.data(DIGITS | {"split_seed": 1})
     same, _ = classify.data(DIGITS | {"lr": 0.5})

@@ -88,14 +88,14 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} - {".lock"}
 
 
-def test_a_fetch_brings_all_four_files(folder: Path, server: Server):
+def test_a_fetch_brings_all_four_files(folder: Path, server: Server) -> None:
     assert fetch_mnist(server.url) == folder
     assert names(folder) == set(small_mnist.NAMES)
     assert len(data.load_train("mnist").t) == 50
     assert len(data.load_test("mnist").t) == 20
 
 
-def test_what_is_there_and_right_is_not_downloaded_again(folder: Path, server: Server):
+def test_what_is_there_and_right_is_not_downloaded_again(folder: Path, server: Server) -> None:
     fetch_mnist(server.url)
     server.requests.clear()
     fetch_mnist(server.url)
@@ -105,13 +105,13 @@ def test_what_is_there_and_right_is_not_downloaded_again(folder: Path, server: S
     assert server.requests == ["t10k-labels-idx1-ubyte.gz"]
 
 
-def test_a_complete_folder_is_not_written_to(folder: Path, server: Server):
+def test_a_complete_folder_is_not_written_to(folder: Path, server: Server) -> None:
     small_mnist.write(folder)
     fetch_mnist(server.url)
     assert {path.name for path in folder.iterdir()} == set(small_mnist.NAMES)
 
 
-def test_another_compression_of_the_same_content_is_right(folder: Path, server: Server):
+def test_another_compression_of_the_same_content_is_right(folder: Path, server: Server) -> None:
     server.files = {name: gzip.compress(content, 1) for name, content in small_mnist.CONTENTS.items()}
     fetch_mnist(server.url + "/")
     server.requests.clear()
@@ -120,7 +120,7 @@ def test_another_compression_of_the_same_content_is_right(folder: Path, server: 
     assert len(data.load_train("mnist").t) == 50
 
 
-def test_a_wrong_file_is_named_and_replaced(folder: Path, server: Server, caplog: pytest.LogCaptureFixture):
+def test_a_wrong_file_is_named_and_replaced(folder: Path, server: Server, caplog: pytest.LogCaptureFixture) -> None:
     small_mnist.write(folder)
     (folder / "train-labels-idx1-ubyte.gz").write_bytes(small_mnist.FILES["t10k-labels-idx1-ubyte.gz"])
     fetch_mnist(server.url)
@@ -131,7 +131,7 @@ def test_a_wrong_file_is_named_and_replaced(folder: Path, server: Server, caplog
     assert len(data.load_train("mnist").t) == 50
 
 
-def test_a_file_url_is_a_mirror(folder: Path, tmp_path: Path):
+def test_a_file_url_is_a_mirror(folder: Path, tmp_path: Path) -> None:
     small_mnist.write(tmp_path / "a copy")
     fetch_mnist((tmp_path / "a copy").as_uri())
     assert names(folder) == set(small_mnist.NAMES)
@@ -141,7 +141,7 @@ def test_a_file_url_is_a_mirror(folder: Path, tmp_path: Path):
     "mirror",
     ["", "/data/mnist", "ftp://host/mnist", "http://", "http://[half", "s3://bucket/mnist", "localhost:80"],
 )
-def test_a_mirror_that_is_no_address_is_refused(folder: Path, mirror: str):
+def test_a_mirror_that_is_no_address_is_refused(folder: Path, mirror: str) -> None:
     with pytest.raises(DataError) as caught:
         fetch_mnist(mirror)
     assert str(caught.value) == f"`mirror` must be an http, https or file URL, but got {mirror!r}"
@@ -150,7 +150,7 @@ def test_a_mirror_that_is_no_address_is_refused(folder: Path, mirror: str):
 
 def test_the_next_mirror_serves_when_one_fails_and_is_then_the_first(
     folder: Path, make_server: Callable[[], Server], monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     empty, damaged, good = make_server(), make_server(), make_server()
     empty.files = {}
     damaged.files = {name: content[:-9] for name, content in small_mnist.FILES.items()}
@@ -163,7 +163,7 @@ def test_the_next_mirror_serves_when_one_fails_and_is_then_the_first(
 
 def test_when_all_mirrors_fail_one_error_tells_why_each_did(
     folder: Path, make_server: Callable[[], Server], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-):
+) -> None:
     empty, swapped = make_server(), make_server()
     empty.files = {}
     swapped.files["train-images-idx3-ubyte.gz"] = small_mnist.FILES["train-labels-idx1-ubyte.gz"]
@@ -184,7 +184,20 @@ def test_when_all_mirrors_fail_one_error_tells_why_each_did(
     assert names(folder) == set()
 
 
-def test_a_failed_replacement_leaves_the_file_that_was_there(folder: Path, server: Server):
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_a_file_that_is_too_large_is_not_downloaded(
+    folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scheme: str
+) -> None:
+    monkeypatch.setattr(fetch, "LARGEST", 1 << 18)
+    name = "train-images-idx3-ubyte.gz"
+    server.files[name] = bytes(1 << 22)
+    (tmp_path / name).write_bytes(server.files[name])
+    with pytest.raises(DataError, match=r"the file has more than 262144 bytes, which none of MNIST has"):
+        fetch_mnist(server.url if scheme == "http" else tmp_path.as_uri())
+    assert names(folder) == set()
+
+
+def test_a_failed_replacement_leaves_the_file_that_was_there(folder: Path, server: Server) -> None:
     small_mnist.write(folder)
     (folder / "train-images-idx3-ubyte.gz").write_bytes(b"mine")
     server.files = {}
@@ -193,14 +206,14 @@ def test_a_failed_replacement_leaves_the_file_that_was_there(folder: Path, serve
     assert (folder / "train-images-idx3-ubyte.gz").read_bytes() == b"mine"
 
 
-def test_a_folder_that_cannot_be_written_is_an_error(folder: Path, server: Server, tmp_path: Path):
+def test_a_folder_that_cannot_be_written_is_an_error(folder: Path, server: Server, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file in the folder's place")
     with pytest.raises(DataError, match=rf"{folder}: cannot be written \(Not a directory\)"):
         fetch_mnist(server.url)
     assert server.requests == []
 
 
-def test_a_killed_download_leaves_no_file_and_the_next_fetch_cleans_up(folder: Path, server: Server):
+def test_a_killed_download_leaves_no_file_and_the_next_fetch_cleans_up(folder: Path, server: Server) -> None:
     server.hold = True
     code = f"{small_mnist.PREAMBLE}\nfrom trainer.fetch import fetch_mnist\nfetch_mnist({server.url!r})"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
@@ -218,7 +231,7 @@ def test_a_killed_download_leaves_no_file_and_the_next_fetch_cleans_up(folder: P
     assert len(data.load_train("mnist").t) == 50
 
 
-def test_two_downloads_at_once_take_turns(folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch):
+def test_two_downloads_at_once_take_turns(folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     server.hold = True
     waiting = threading.Event()
     monkeypatch.setattr(fetch._log, "warning", lambda *message: waiting.set())
@@ -239,7 +252,7 @@ def test_two_downloads_at_once_take_turns(folder: Path, server: Server, monkeypa
 @pytest.mark.parametrize("progress", [True, False])
 def test_a_progress_bar_is_shown_on_request(
     folder: Path, server: Server, capfd: pytest.CaptureFixture[str], progress: bool
-):
+) -> None:
     fetch_mnist(server.url, progress=progress)
     out, err = capfd.readouterr()
     assert out == ""
@@ -247,7 +260,7 @@ def test_a_progress_bar_is_shown_on_request(
 
 
 @pytest.mark.mnist
-def test_the_real_files_are_fetched_verified_and_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_real_files_are_fetched_verified_and_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mirror = mnist.folder().as_uri()
     monkeypatch.setenv("HPO_DATA_DIR", str(tmp_path / "new"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -1,5 +1,7 @@
 """Rows X1 and B4: every backward pass against central differences, in float64 and batches of 8 or more."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ N, WIDTH = 8, 5
 DOUBLE = np.dtype(np.float64)
 
 
-def bound(layer, rng):
+def bound(layer: Any, rng: np.random.Generator) -> Any:
     """The layer with random parameters of its own."""
     for name, shape in layer.shapes().items():
         layer.bind(name, np.empty(shape), np.empty(shape))
@@ -23,7 +25,7 @@ def bound(layer, rng):
     return layer
 
 
-def layers(rng):
+def layers(rng: np.random.Generator) -> Any:
     yield bound(Dense(WIDTH, 3, DOUBLE), rng)
     yield bound(BatchNorm(WIDTH, DOUBLE), rng)
     for activation in ACTIVATIONS.values():
@@ -31,13 +33,13 @@ def layers(rng):
 
 
 @pytest.mark.parametrize("which", range(5))
-def test_x1_backward_agrees_with_central_differences(which):
+def test_x1_backward_agrees_with_central_differences(which: int) -> None:
     rng = np.random.default_rng(which)
     layer = list(layers(rng))[which]
     x = rng.standard_normal((N, WIDTH))
     weights = rng.standard_normal(layer.forward_training(x.copy()).shape)
 
-    def loss():
+    def loss() -> float:
         return float((layer.forward_training(x.copy()) * weights).sum())
 
     loss()
@@ -50,10 +52,10 @@ def test_x1_backward_agrees_with_central_differences(which):
 
 
 @pytest.mark.parametrize("inverted", [False, True])
-def test_x1_dropout_backward_agrees_with_central_differences(inverted):
+def test_x1_dropout_backward_agrees_with_central_differences(inverted: bool) -> None:
     x, weights = np.random.default_rng(0).standard_normal((2, N, WIDTH))
 
-    def passed():
+    def passed() -> tuple[Dropout, float]:
         layer = Dropout(WIDTH, DOUBLE, 0.4, np.random.default_rng(7), inverted)  # the same mask every time
         return layer, float((layer.forward_training(x) * weights).sum())
 
@@ -61,7 +63,7 @@ def test_x1_dropout_backward_agrees_with_central_differences(inverted):
     np.testing.assert_allclose(dx, numerical_gradient(lambda: passed()[1], x), rtol=0, atol=1e-6)
 
 
-def test_x1_loss_backward_agrees_with_central_differences():
+def test_x1_loss_backward_agrees_with_central_differences() -> None:
     rng = np.random.default_rng(0)
     scores, t = 3 * rng.standard_normal((N, 4)), rng.integers(0, 4, N)
     layer = SoftmaxCrossEntropy(4, DOUBLE)
@@ -72,7 +74,7 @@ def test_x1_loss_backward_agrees_with_central_differences():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_loss_neither_overflows_nor_loses_a_hopeless_example(dtype):
+def test_the_loss_neither_overflows_nor_loses_a_hopeless_example(dtype: Any) -> None:
     scores = np.array([[1e4, 0.0, -1e4], [0.0, 0.0, 0.0]], dtype)
     layer = SoftmaxCrossEntropy(3, np.dtype(dtype))
     with np.errstate(all="raise", under="ignore"):
@@ -81,7 +83,7 @@ def test_the_loss_neither_overflows_nor_loses_a_hopeless_example(dtype):
     assert np.isfinite(layer.backward()).all()
 
 
-def test_activations_follow_their_formulas_far_from_zero_too():
+def test_activations_follow_their_formulas_far_from_zero_too() -> None:
     x = np.array([[-800.0, -2.0, 0.0, 2.0, 800.0]])
     with np.errstate(all="raise", under="ignore"):
         results = {name: cls(5, DOUBLE).forward(x.copy()) for name, cls in ACTIVATIONS.items()}
@@ -90,7 +92,7 @@ def test_activations_follow_their_formulas_far_from_zero_too():
     np.testing.assert_allclose(results["tanh"], [[-1, np.tanh(-2), 0, np.tanh(2), 1]])
 
 
-def test_the_first_layer_computes_no_gradient_by_its_input():
+def test_the_first_layer_computes_no_gradient_by_its_input() -> None:
     layer = bound(Dense(WIDTH, 3, DOUBLE, input_gradient=False), np.random.default_rng(0))
     layer.forward(np.ones((N, WIDTH)))
     dout = np.ones((N, 3))
@@ -98,7 +100,7 @@ def test_the_first_layer_computes_no_gradient_by_its_input():
     np.testing.assert_array_equal(layer.dW, np.full((WIDTH, 3), N))
 
 
-def test_rows_lend_the_same_memory_to_every_batch_size():
+def test_rows_lend_the_same_memory_to_every_batch_size() -> None:
     rows = Rows(3, np.float32, fill=2.0)
     large = rows(10)
     small = rows(4)

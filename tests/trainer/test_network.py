@@ -1,8 +1,11 @@
 """Rows X1, W1, W5, W8, W12, R2; the flat vectors; bad input."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from trainer.arrays import Floats, Labels
 from trainer.initializers import standard_deviation
 from trainer.layers import Dense
 from trainer.network import EVALUATION_ROWS, Network
@@ -10,12 +13,12 @@ from trainer.numerical import numerical_gradient
 from trainer.optimizers import SGD
 
 
-def network(rng=0, **arguments):
+def network(rng: int = 0, **arguments: Any) -> Network:
     given = {"features": 10, "hidden": [7, 6], "classes": 4, "dtype": "float64"} | arguments
     return Network(rng=np.random.default_rng(rng), **given)
 
 
-def examples(n=8, features=10, classes=4):
+def examples(n: int = 8, features: int = 10, classes: int = 4) -> tuple[Floats, Labels]:
     rng = np.random.default_rng(1)
     return rng.random((n, features)), rng.integers(0, classes, n)
 
@@ -31,7 +34,7 @@ def examples(n=8, features=10, classes=4):
         {"batch_norm": True, "weight_decay": 0.1},
     ],
 )
-def test_x1_whole_networks_agree_with_central_differences(arguments):
+def test_x1_whole_networks_agree_with_central_differences(arguments: dict[str, Any]) -> None:
     net = network(**arguments)
     for name, parameter in net.parameters.items():
         if name.startswith("b"):  # off 0, so that no unit sits on the kink of ReLU
@@ -44,10 +47,10 @@ def test_x1_whole_networks_agree_with_central_differences(arguments):
     assert np.abs(analytic - numerical).max() <= 1e-6
 
 
-def test_x1_gradients_with_dropout_agree_with_central_differences():
+def test_x1_gradients_with_dropout_agree_with_central_differences() -> None:
     x, t = examples()
 
-    def net(params=None):
+    def net(params: dict[str, Any] | None = None) -> Network:
         made = network(dropout=0.3, activation="tanh")  # the same seed: the same masks
         if params is not None:
             made.params[...] = params
@@ -60,7 +63,7 @@ def test_x1_gradients_with_dropout_agree_with_central_differences():
     np.testing.assert_allclose(checked.grads, numerical, rtol=0, atol=1e-6)
 
 
-def test_dropout_of_inputs_lets_fewer_of_them_in_and_spares_the_test_pass():
+def test_dropout_of_inputs_lets_fewer_of_them_in_and_spares_the_test_pass() -> None:
     x, t = examples(60)
     net, plain = network(input_dropout=0.5), network()
     np.testing.assert_array_equal(net.predict(x), plain.predict(x))
@@ -72,10 +75,10 @@ def test_dropout_of_inputs_lets_fewer_of_them_in_and_spares_the_test_pass():
     np.testing.assert_allclose(passes, x, rtol=0, atol=0.15)
 
 
-def test_x1_gradients_with_dropout_of_inputs_agree_with_central_differences():
+def test_x1_gradients_with_dropout_of_inputs_agree_with_central_differences() -> None:
     x, t = examples()
 
-    def net(params=None):
+    def net(params: dict[str, Any] | None = None) -> Network:
         made = network(input_dropout=0.3, dropout=0.2, activation="tanh")  # the same seed: the same masks
         if params is not None:
             made.params[...] = params
@@ -88,14 +91,14 @@ def test_x1_gradients_with_dropout_of_inputs_agree_with_central_differences():
     np.testing.assert_allclose(checked.grads, numerical, rtol=0, atol=1e-6)
 
 
-def test_x1_an_ignorant_network_has_the_loss_ln_of_the_classes():
+def test_x1_an_ignorant_network_has_the_loss_ln_of_the_classes() -> None:
     net = network(features=784, hidden=[100] * 3, classes=10, initializer=1e-6)
     assert net.loss(*examples(50, 784, 10)) == pytest.approx(np.log(10), abs=1e-6)
 
 
 @pytest.mark.parametrize("activation", ["relu", "sigmoid"])
 @pytest.mark.parametrize("value", [0.0, 0.01])
-def test_w1_equal_initial_weights_stay_equal(activation, value):
+def test_w1_equal_initial_weights_stay_equal(activation: str, value: Any) -> None:
     # 16 units: a matrix product may round the columns beyond a multiple of its tile in another order
     net = network(features=20, hidden=[16], activation=activation, dtype="float32")
     for name in ("W1", "W2"):
@@ -117,20 +120,20 @@ def test_w1_equal_initial_weights_stay_equal(activation, value):
 
 
 @pytest.mark.parametrize(("initializer", "std"), [("xavier", 0.03571), ("he", 0.05051), (0.01, 0.01)])
-def test_w5_w8_sample_deviation_of_initial_weights(initializer, std):
+def test_w5_w8_sample_deviation_of_initial_weights(initializer: float | str, std: float) -> None:
     net = network(features=784, hidden=[100], initializer=initializer)
     assert net.parameters["W1"].std() == pytest.approx(std, rel=0.011)
     assert not net.parameters["b1"].any()
 
 
 @pytest.mark.parametrize(("activation", "rule"), [("relu", "he"), ("sigmoid", "xavier"), ("tanh", "xavier")])
-def test_w12_each_activation_has_its_initial_values(activation, rule):
+def test_w12_each_activation_has_its_initial_values(activation: str, rule: str) -> None:
     default, named = network(activation=activation), network(activation=activation, initializer=rule)
     np.testing.assert_array_equal(default.params, named.params)
     assert standard_deviation(rule, 50) == pytest.approx({"he": 0.2, "xavier": 0.02**0.5}[rule], abs=1e-15)
 
 
-def test_r2_the_penalty_is_added_once_per_weight_matrix():
+def test_r2_the_penalty_is_added_once_per_weight_matrix() -> None:
     plain, decayed = network(), network(weight_decay=0.1)
     x, t = examples()
     squares = sum(float((decayed.parameters[f"W{i}"] ** 2).sum()) for i in (1, 2, 3))
@@ -142,7 +145,7 @@ def test_r2_the_penalty_is_added_once_per_weight_matrix():
         np.testing.assert_allclose(gradient - plain.gradients[name], extra, rtol=0, atol=1e-12, err_msg=name)
 
 
-def test_all_parameters_lie_in_one_vector_weights_first():
+def test_all_parameters_lie_in_one_vector_weights_first() -> None:
     net = network(batch_norm=True)
     assert net.params.size == sum(p.size for p in net.parameters.values())
     for name, parameter in net.parameters.items():
@@ -153,7 +156,7 @@ def test_all_parameters_lie_in_one_vector_weights_first():
     assert (first.W == 7.0).all()
 
 
-def test_predictions_do_not_depend_on_how_evaluation_is_cut():
+def test_predictions_do_not_depend_on_how_evaluation_is_cut() -> None:
     net = network(dtype="float32")
     x, t = examples(EVALUATION_ROWS + 30)
     x = x.astype(np.float32)
@@ -166,7 +169,7 @@ def test_predictions_do_not_depend_on_how_evaluation_is_cut():
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.2])
-def test_the_examples_are_never_changed(rate):
+def test_the_examples_are_never_changed(rate: float) -> None:
     net = network(input_dropout=rate)
     x, t = examples()
     before = x.copy()
@@ -192,7 +195,7 @@ def test_the_examples_are_never_changed(rate):
         ({"dtype": "flat"}, "`dtype` must be 'float32' or 'float64', but got 'flat'"),
     ],
 )
-def test_bad_architecture_states_rule_and_value(arguments, rule):
+def test_bad_architecture_states_rule_and_value(arguments: dict[str, Any], rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
         network(**arguments)
 
@@ -211,7 +214,7 @@ def test_bad_architecture_states_rule_and_value(arguments, rule):
         (lambda x, t: (x, t - 4), "labels must lie in 0..3, but got"),
     ],
 )
-def test_bad_examples_state_rule_and_value(change, rule):
+def test_bad_examples_state_rule_and_value(change: Any, rule: str) -> None:
     x, t = examples()
     for use in (network().gradient, network().loss, network().accuracy):
         with pytest.raises(ValueError, match=rule):

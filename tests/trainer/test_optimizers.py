@@ -1,28 +1,31 @@
 """Rows U1, U2, U6, U9, U11, U12, U16 of the chapter; weight decay; agreement with PyTorch."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer import optimizers
+from trainer.arrays import Floats
 from trainer.optimizers import BLOCK, OPTIMIZERS, SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, RMSProp
 
 START = (-7.0, 2.0)
 
 
-def slope(point):
+def slope(point: Floats) -> Floats:
     return np.array([point[0] / 10.0, 2.0 * point[1]])
 
 
-def run(optimizer, steps, start=START):
+def run(optimizer: Any, steps: int, start: Any = START) -> Any:
     point = np.array(start)
     for _ in range(steps):
         optimizer.update(point, slope(point))
     return point
 
 
-def constant_steps(optimizer, steps):
+def constant_steps(optimizer: Any, steps: int) -> Floats:
     """Sizes of the steps under the constant gradient 1."""
     point, before, sizes = np.zeros(1), 0.0, []
     for _ in range(steps):
@@ -32,12 +35,12 @@ def constant_steps(optimizer, steps):
     return np.array(sizes)
 
 
-def test_u1_one_step_of_sgd():
+def test_u1_one_step_of_sgd() -> None:
     np.testing.assert_allclose(run(SGD(0.95), 1), (-6.335, -1.8), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_u2_every_optimizer_serves_the_same_call_and_keeps_the_array(name):
+def test_u2_every_optimizer_serves_the_same_call_and_keeps_the_array(name: str) -> None:
     params = np.linspace(-1, 1, 7)
     view, before = params[2:5], params.copy()
     grads = np.ones(7)
@@ -49,28 +52,28 @@ def test_u2_every_optimizer_serves_the_same_call_and_keeps_the_array(name):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_u2_an_optimizer_refuses_a_second_parameter_vector(name):
+def test_u2_an_optimizer_refuses_a_second_parameter_vector(name: str) -> None:
     optimizer = OPTIMIZERS[name]()
     optimizer.update(np.zeros(3), np.ones(3))
     with pytest.raises(ValueError, match="belongs to one parameter vector"):
         optimizer.update(np.zeros(3), np.ones(3))
 
 
-def test_u6_momentum_starts_as_sgd_and_then_speeds_up():
+def test_u6_momentum_starts_as_sgd_and_then_speeds_up() -> None:
     np.testing.assert_allclose(run(Momentum(0.1), 1), (-6.93, 1.6), rtol=0, atol=1e-12)
     np.testing.assert_allclose(run(Momentum(0.1), 2), (-6.7977, 0.92), rtol=0, atol=1e-12)
 
 
-def test_u6_momentum_of_zero_is_sgd():
+def test_u6_momentum_of_zero_is_sgd() -> None:
     np.testing.assert_array_equal(run(Momentum(0.1, momentum=0.0), 20), run(SGD(0.1), 20))
 
 
-def test_u9_adagrad_steps_shrink_as_one_over_root_k():
+def test_u9_adagrad_steps_shrink_as_one_over_root_k() -> None:
     sizes = constant_steps(AdaGrad(0.5), 50)
     np.testing.assert_allclose(sizes, 0.5 / np.sqrt(np.arange(1, 51)), rtol=1e-6)
 
 
-def test_u9_adagrad_leaves_elements_without_gradient_alone():
+def test_u9_adagrad_leaves_elements_without_gradient_alone() -> None:
     point = np.array([1.0, 1.0])
     optimizer = AdaGrad(0.1)
     for _ in range(3):
@@ -79,17 +82,17 @@ def test_u9_adagrad_leaves_elements_without_gradient_alone():
     assert np.isfinite(point).all()
 
 
-def test_u11_rmsprop_steps_do_not_vanish():
+def test_u11_rmsprop_steps_do_not_vanish() -> None:
     assert constant_steps(RMSProp(0.01), 3000)[-1] == pytest.approx(0.01, rel=1e-6)
     assert constant_steps(AdaGrad(0.01), 3000)[-1] < 0.0002
 
 
-def test_u12_first_step_of_adam_is_the_learning_rate():
+def test_u12_first_step_of_adam_is_the_learning_rate() -> None:
     np.testing.assert_allclose(run(Adam(0.3), 1), (-6.7, 1.7), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_blocks_and_remainders_give_what_one_element_gives(name):
+def test_blocks_and_remainders_give_what_one_element_gives(name: str) -> None:
     """Elements do not influence one another, wherever the blocks end and the decay stops."""
     rng = np.random.default_rng(0)
     size, decayed = 2 * BLOCK + 37, BLOCK + 5
@@ -105,7 +108,7 @@ def test_blocks_and_remainders_give_what_one_element_gives(name):
 
 
 @pytest.mark.parametrize("cls", [Momentum, Nesterov, AdaGrad, RMSProp, Adam])
-def test_r2_weight_decay_is_the_gradient_of_the_penalty(cls):
+def test_r2_weight_decay_is_the_gradient_of_the_penalty(cls: Any) -> None:
     rng = np.random.default_rng(1)
     start, grads = rng.standard_normal(5), rng.standard_normal((4, 5))
     built_in, by_hand = start.copy(), start.copy()
@@ -117,7 +120,7 @@ def test_r2_weight_decay_is_the_gradient_of_the_penalty(cls):
 
 
 @given(st.floats(1e-4, 0.5), st.floats(0, 1))
-def test_r2_sgd_decay_multiplies_the_weights(lr, weight_decay):
+def test_r2_sgd_decay_multiplies_the_weights(lr: float, weight_decay: float) -> None:
     params = np.array([1.0, -2.0, 3.0])
     SGD(lr).update(params, np.zeros(3), weight_decay, 2)
     np.testing.assert_allclose(params, [1 - lr * weight_decay, -2 * (1 - lr * weight_decay), 3.0], rtol=1e-12)
@@ -125,7 +128,7 @@ def test_r2_sgd_decay_multiplies_the_weights(lr, weight_decay):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_both_data_types_stay_what_they_are(name, dtype):
+def test_both_data_types_stay_what_they_are(name: str, dtype: Any) -> None:
     params = np.linspace(-1, 1, 9).astype(dtype)
     optimizer = OPTIMIZERS[name]()
     for _ in range(3):
@@ -145,10 +148,12 @@ PEERS = {
 }
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 @pytest.mark.parametrize("name", PEERS)
-def test_100_steps_agree_with_pytorch(name, weight_decay):
-    torch = pytest.importorskip("torch")
+def test_100_steps_agree_with_pytorch(name: str, weight_decay: float) -> None:
+    import torch
+
     make, peer, arguments = PEERS[name]
     rng = np.random.default_rng(2)
     start, targets = rng.standard_normal(40), rng.standard_normal((100, 40))
@@ -177,6 +182,6 @@ def test_100_steps_agree_with_pytorch(name, weight_decay):
         (lambda: optimizers.options("sdg"), "`optimizer` must be one of .*'sgd'.* but got 'sdg'"),
     ],
 )
-def test_bad_input_states_rule_and_value(make, rule):
+def test_bad_input_states_rule_and_value(make: Any, rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
         make()

@@ -1,50 +1,52 @@
 """`fit`: what it reports, when, and how it ends; row R7."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
 
 from trainer import SGD, Adam, Diverged, Momentum, Network, fit
+from trainer.arrays import Floats, Labels
 from trainer.schedules import step
 
 
-def task(n=60, features=6, classes=3, dtype="float32"):
+def task(n: int = 60, features: int = 6, classes: int = 3, dtype: Any = "float32") -> tuple[Floats, Labels]:
     """Examples whose class is the largest of their first elements."""
     x = np.random.default_rng(0).standard_normal((n, features)).astype(dtype)
     return x, x[:, :classes].argmax(axis=1)
 
 
-def network(seed=0, **arguments):
+def network(seed: int = 0, **arguments: Any) -> Network:
     return Network(6, [16], 3, np.random.default_rng(seed), **arguments)
 
 
-def run(net, train, *, seed=1, optimizer=None, **arguments):
+def run(net: Any, train: Any, *, seed: int = 1, optimizer: Any = None, **arguments: Any) -> Any:
     given = {"epochs": 3, "batch_size": 10} | arguments
     return fit(net, train, optimizer=optimizer or SGD(0.1), rng=np.random.default_rng(seed), **given)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_network_learns(dtype):
+def test_a_network_learns(dtype: Any) -> None:
     train, net = task(dtype=dtype), network(dtype=dtype)
     *_, last = run(net, train, optimizer=Adam(0.02), epochs=40)
     assert last["train_accuracy"] == net.accuracy(*train) >= 0.95
     assert net.params.dtype == dtype
 
 
-def test_reports_are_plain_numbers_per_epoch():
+def test_reports_are_plain_numbers_per_epoch() -> None:
     reports = list(run(network(), task(), validation=task(20)))
     assert [list(r) for r in reports] == [["loss", "train_accuracy", "val_accuracy", "val_loss"]] * 3
     assert {type(value) for r in reports for value in r.values()} == {float}
     assert list(next(run(network(), task()))) == ["loss", "train_accuracy"]
 
 
-def test_the_same_seeds_give_the_same_reports():
+def test_the_same_seeds_give_the_same_reports() -> None:
     assert list(run(network(), task())) == list(run(network(), task()))
     assert list(run(network(), task())) != list(run(network(), task(), seed=2))
 
 
-def test_r7_accuracy_after_the_first_update_of_each_epoch():
+def test_r7_accuracy_after_the_first_update_of_each_epoch() -> None:
     """Entry 0 is the accuracy after one update, the next after 1 + updates per epoch."""
     train, by_hand, optimizer = task(), network(), SGD(0.1)
     reports = list(run(network(), train, accuracy_after="first"))
@@ -60,7 +62,7 @@ def test_r7_accuracy_after_the_first_update_of_each_epoch():
     assert [r["train_accuracy"] for r in reports] == accuracies
 
 
-def test_r7_the_loss_is_the_mean_over_the_epochs_batches_without_penalty():
+def test_r7_the_loss_is_the_mean_over_the_epochs_batches_without_penalty() -> None:
     train = task()
     (report,) = run(network(weight_decay=0.5), train, epochs=1, sampling="epoch")
     by_hand, optimizer, losses = network(), SGD(0.1), []
@@ -70,26 +72,26 @@ def test_r7_the_loss_is_the_mean_over_the_epochs_batches_without_penalty():
     assert report["loss"] == pytest.approx(np.mean(losses), rel=1e-12)
 
 
-def test_r7_the_loss_can_be_measured_after_each_update():
+def test_r7_the_loss_can_be_measured_after_each_update() -> None:
     train, net = task(10), network()
     (report,) = run(net, train, epochs=1, sampling="epoch", loss_after_update=True)
     assert report["loss"] == pytest.approx(net.loss(*train), rel=1e-6)
 
 
-def test_r7_measuring_can_be_limited_to_the_first_examples():
+def test_r7_measuring_can_be_limited_to_the_first_examples() -> None:
     train, net = task(), network()
     *_, last = run(net, train, evaluated=7)
     assert last["train_accuracy"] == net.accuracy(train[0][:7], train[1][:7])
 
 
-def test_measuring_can_be_limited_on_the_training_examples_alone():
+def test_measuring_can_be_limited_on_the_training_examples_alone() -> None:
     train, validation, net = task(), task(30), network()
     *_, last = run(net, train, validation=validation, train_evaluated=7)
     assert last["train_accuracy"] == net.accuracy(train[0][:7], train[1][:7])
     assert last["val_accuracy"] == net.accuracy(*validation)
 
 
-def test_weight_decay_of_the_network_reaches_the_weights_only():
+def test_weight_decay_of_the_network_reaches_the_weights_only() -> None:
     plain, decayed = network(), network(weight_decay=0.1)
     rows = task(10)
     list(run(plain, rows, epochs=1))
@@ -101,11 +103,11 @@ def test_weight_decay_of_the_network_reaches_the_weights_only():
     np.testing.assert_array_equal(difference[b], 0)
 
 
-def test_a_schedule_changes_the_rate_and_gives_it_back():
+def test_a_schedule_changes_the_rate_and_gives_it_back() -> None:
     rates = []
 
     class Noting(SGD):
-        def _begin(self):
+        def _begin(self) -> None:
             rates.append(self.lr)
 
     optimizer = Noting(0.1)
@@ -114,7 +116,7 @@ def test_a_schedule_changes_the_rate_and_gives_it_back():
     assert optimizer.lr == 0.1
 
 
-def test_closing_the_generator_is_safe_and_keeps_the_network():
+def test_closing_the_generator_is_safe_and_keeps_the_network() -> None:
     net = network()
     reports = run(net, task(), epochs=100)
     next(reports)
@@ -125,7 +127,7 @@ def test_closing_the_generator_is_safe_and_keeps_the_network():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_divergence_ends_the_run_in_its_epoch_without_warnings(dtype):
+def test_divergence_ends_the_run_in_its_epoch_without_warnings(dtype: Any) -> None:
     net = network(dtype=dtype)
     reports = run(net, task(dtype=dtype), optimizer=SGD(1e30), epochs=50)
     with warnings.catch_warnings():
@@ -135,19 +137,19 @@ def test_divergence_ends_the_run_in_its_epoch_without_warnings(dtype):
     assert list(reports) == []
 
 
-def test_divergence_in_the_last_update_is_noticed_too():
+def test_divergence_in_the_last_update_is_noticed_too(monkeypatch: pytest.MonkeyPatch) -> None:
     optimizer = SGD(0.1)
     reports = run(network(), task(10), optimizer=optimizer, epochs=1, batch_size=10)
 
-    def spoil(p, g, scratch):
+    def spoil(p: Floats, g: Floats, scratch: Floats) -> None:
         p.fill(np.nan)
 
-    optimizer._step = spoil
+    monkeypatch.setattr(optimizer, "_step", spoil)
     with pytest.raises(Diverged, match="parameters stopped being finite in epoch 1"):
         next(reports)
 
 
-def test_a_validation_loss_that_is_not_finite_is_no_result():
+def test_a_validation_loss_that_is_not_finite_is_no_result() -> None:
     x, t = task()
     far = np.full_like(x, 3e38), t
     with pytest.raises(Diverged, match=r"epoch 1 ended with .*'val_loss': (nan|inf)"):
@@ -166,7 +168,7 @@ def test_a_validation_loss_that_is_not_finite_is_no_result():
         ({"validation": task(classes=6)}, "labels must lie in 0..2"),
     ],
 )
-def test_bad_input_states_rule_and_value_before_any_work(arguments, rule):
+def test_bad_input_states_rule_and_value_before_any_work(arguments: dict[str, Any], rule: str) -> None:
     net = network()
     before = net.params.copy()
     with pytest.raises(ValueError, match=rule):
@@ -174,7 +176,7 @@ def test_bad_input_states_rule_and_value_before_any_work(arguments, rule):
     np.testing.assert_array_equal(net.params, before)
 
 
-def test_one_optimizer_cannot_serve_two_networks():
+def test_one_optimizer_cannot_serve_two_networks() -> None:
     optimizer = Momentum(0.1)
     list(run(network(), task(), optimizer=optimizer))
     with pytest.raises(ValueError, match="belongs to one parameter vector"):

@@ -1,8 +1,7 @@
-"""The data sets, in their three roles: train for weights, validation for hyper-parameters, test for the end.
+"""The data sets in three roles: training for weights, validation for hyper-parameters, test for the final score.
 
-`load_train` and `split_validation` serve a search; nothing that they do touches a file of the test set.
-`load_test` opens the sealed test set and is for the one evaluation of the setting that the search has chosen.
-Importing this package imports the standard library and NumPy, nothing else.
+A search uses `load_train` and `split_validation`; they never touch a file of the test set. `load_test` opens the
+sealed test set, for one evaluation of the best parameters. This package imports only NumPy and the standard library.
 """
 
 from typing import Protocol
@@ -36,10 +35,10 @@ _DATASETS: dict[str, _Dataset] = {"digits": digits, "mnist": mnist}
 
 
 def load_train(dataset: str, size: int | None = None) -> Examples:
-    """Loads the training images in their canonical order, which is never shuffled here.
+    """Loads the training images in their canonical order.
 
-    The arrays are read-only. Those of "mnist" are mapped into memory from a decoded copy in the cache folder,
-    so that all processes of a machine share them and a part costs no more than its own pages.
+    The arrays are read-only. Those of "mnist" are mapped into memory from a decoded copy in the cache folder, so that
+    all processes of a machine share them, and a part of them needs only its own pages.
 
     Args:
         dataset: "mnist" (60,000 images of 784 pixels) or "digits" (scikit-learn's, 1,437 of 64 pixels).
@@ -61,7 +60,7 @@ def load_train(dataset: str, size: int | None = None) -> Examples:
 
 
 def load_test(dataset: str) -> Examples:
-    """Opens the sealed test set. No search calls this: it is scored once, for the chosen setting.
+    """Opens the sealed test set. No search calls this: it is used once, for the best parameters.
 
     Args:
         dataset: "mnist" (10,000 images) or "digits" (360 images).
@@ -77,7 +76,7 @@ def load_test(dataset: str) -> Examples:
 
 
 def describe(dataset: str) -> Description:
-    """Tells the sizes of a data set without opening it.
+    """Returns the sizes of a data set without opening it.
 
     Raises:
         ValueError: The data set is unknown.
@@ -86,11 +85,11 @@ def describe(dataset: str) -> Description:
 
 
 def check(dataset: str) -> None:
-    """Looks whether a data set can be searched on, without reading it or looking for its test files.
+    """Checks whether the training files of a data set are there, without reading them or looking for the test files.
 
     Raises:
         ValueError: The data set is unknown.
-        DataError: A training file is missing; the message says which, where it should be, how to get it.
+        DataError: A training file is missing; the message says which, where it should be, and how to get it.
     """
     _find(dataset).check()
 

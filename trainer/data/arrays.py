@@ -1,9 +1,9 @@
-"""Decoded arrays in the user's cache folder, for all processes of a machine to map into their memory.
+"""Decoded arrays in the user's cache folder, which all processes of a machine map into their memory.
 
-A source file is unpacked and verified once. Its array is kept as an npy file named after the content's
-digest; a line of text beside it tells which file was verified, with its size and time of change. As long as
-both are as they were, the array is mapped and the source stays closed. Nothing here is needed: a cache that
-is deleted, damaged or cannot be written costs time, never an answer.
+A source file is unpacked and verified once. Its array is kept as an npy file named after the digest of the content. A
+text file beside it records which source file was verified, with size and modification time. While these are unchanged,
+the array is mapped and the source is not opened. The cache is optional: if it is deleted, damaged or cannot be written,
+loading takes longer and gives the same result.
 """
 
 import contextlib
@@ -28,10 +28,10 @@ T = TypeVar("T", bound=np.generic)
 
 _log = logging.getLogger(__name__)
 
-# Writing an array takes a second: whoever began one an hour ago is gone.
+# Writing an array takes a second: a temporary file that is an hour old belongs to a dead process.
 _STALE_SECONDS = 3600
 
-# Arrays that could not be kept, by key and fingerprint: decoded once in each process, not once in each trial.
+# Arrays that could not be written to the cache, by key and fingerprint: decoded once per process, not per trial.
 _unkept: dict[tuple[str, str], NDArray[Any]] = {}
 
 
@@ -39,10 +39,10 @@ def cache_folder() -> Path:
     """Returns the user's cache folder of `hpo`, whether it is there or not.
 
     Raises:
-        DataError: No variable tells the user's home folder.
+        DataError: The user's home folder is unknown.
     """
     xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if xdg.is_absolute():  # its specification has relative ones ignored
+    if xdg.is_absolute():  # the specification says to ignore relative paths
         return xdg / "hpo"
     if sys.platform == "win32" and "LOCALAPPDATA" in os.environ:
         return Path(os.environ["LOCALAPPDATA"]) / "hpo" / "Cache"
@@ -59,24 +59,24 @@ def keep(
     """Returns the array that `decode` makes of `source`: mapped from the cache, decoded only if it must be.
 
     Args:
-        source: The file that `decode` reads and verifies. When its path, size or time of change is new, it is
+        source: The file that `decode` reads and verifies. If its path, size or modification time is new, it is
             verified again.
-        key: Name of the array in the cache, another one for each content and each way to decode it.
+        key: Name of the array in the cache; different for each content and each way to decode it.
         shape: The array's shape.
         dtype: The array's type.
         decode: Reads `source`, verifies it and returns the array, or raises.
 
     Returns:
-        A read-only array, mapped from the cache where that can be written, else in this process's memory.
+        A read-only array, mapped from the cache if that can be written, else in this process's memory.
 
     Raises:
-        OSError: `source` cannot be looked at.
+        OSError: `source` is missing or cannot be accessed.
     """
     status = source.stat()
     verified = f"{source} {status.st_size} {status.st_mtime_ns}\n"
     if (key, verified) in _unkept:
         return _unkept[key, verified]
-    # Whatever is the matter with the cache, the source is there to decode.
+    # If anything is wrong with the cache, the source is decoded.
     with contextlib.suppress(OSError, ValueError):
         array, stamp = _places(key, source)
         if stamp.read_text() == verified:
@@ -87,7 +87,7 @@ def keep(
         array, stamp = _places(key, source)
         array.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(array.parent)
-        # In this order: a stamp promises that the array is there.
+        # The array first: the stamp says that it is there.
         _write(array, _header(shape, dtype), decoded.data)
         _write(stamp, verified.encode())
         return _map(array, shape, dtype)
@@ -111,7 +111,7 @@ def _header(shape: tuple[int, ...], dtype: type[np.generic]) -> bytes:
 
 
 def _map(path: Path, shape: tuple[int, ...], dtype: type[T]) -> NDArray[T]:
-    """Maps an array for reading; ValueError if the file is not ours to the byte of its header and length."""
+    """Maps an array for reading; ValueError unless header and length are exactly as written."""
     header = _header(shape, dtype)
     length = len(header) + math.prod(shape) * np.dtype(dtype).itemsize
     with path.open("rb") as stream:
@@ -119,18 +119,18 @@ def _map(path: Path, shape: tuple[int, ...], dtype: type[T]) -> NDArray[T]:
         if size != length or stream.read(len(header)) != header:
             raise ValueError(f"{path}: not the npy file of {length} bytes that was written, but one of {size}")
         mapped = np.memmap(stream, dtype, mode="r", offset=len(header), shape=shape)
-    return mapped.view(np.ndarray)  # np.memmap itself makes every slice dearer
+    return mapped.view(np.ndarray)  # slices of an np.memmap are slower
 
 
 def _write(path: Path, *parts: bytes | memoryview) -> None:
-    """Writes a file that is there whole or not at all, however many processes write it at once."""
+    """Writes a file completely or not at all, even if several processes write it at once."""
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             for part in parts:
                 stream.write(part)
             stream.flush()
-            os.fsync(stream.fileno())  # after a power cut, zeros of the right length would pass for the array
+            os.fsync(stream.fileno())  # without it, zeros of the right length may remain after a power cut
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """The handwritten digits that come with scikit-learn: 1,797 images of 8x8, pixels 0 to 16, no download.
 
-They have no official division, so it is fixed here: the first 1,437 images are the training set, the last 360
-(a fifth) the sealed test set, both in scikit-learn's order. Each class has 141 to 146 and 33 to 37 of them.
+They have no official test set, so it is defined here: the first 1,437 images are the training set, the last 360 (a
+fifth) the sealed test set, both in scikit-learn's order. Each class has 141 to 146 and 33 to 37 of them.
 """
 
 import functools
@@ -31,11 +31,11 @@ def load_test() -> Examples:
 
 @functools.cache
 def _load() -> Examples:
-    # Importing scikit-learn takes a second in every worker process, reading its file a hundredth of that.
+    # Importing scikit-learn takes a second in every worker; reading its file takes a hundredth of that.
     try:
         table = np.loadtxt(_package() / "datasets" / "data" / "digits.csv.gz", delimiter=",")
         images, labels = table[:, :-1], table[:, -1]
-    except FileNotFoundError:  # another release may keep its digits elsewhere
+    except FileNotFoundError:  # another release may have its digits elsewhere
         from sklearn.datasets import load_digits
 
         images, labels = load_digits(return_X_y=True)

@@ -1,4 +1,4 @@
-"""What a data set is made of, and its division into training and validation examples."""
+"""Examples with labels, and their split into training and validation."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 class DataError(ValueError):
-    """A data set that is missing, damaged or not what it says; the message names the file and the fault."""
+    """A data set is missing, damaged or something else; the message names the file and what is wrong."""
 
 
 class Examples(NamedTuple):
@@ -39,12 +39,12 @@ class Description(NamedTuple):
 
 
 def split_validation(examples: Examples, rate: float, rng: np.random.Generator) -> tuple[Examples, Examples]:
-    """Shuffles, then takes the first share out for validation (chapter section 6.5.1, row H1).
+    """Shuffles, then takes the first part for validation (chapter section 6.5.1, row H1).
 
     Args:
-        examples: n images with their labels; they are left as they are.
-        rate: The share of validation examples, strictly between 0 and 1; `round(rate * n)` are taken.
-        rng: Source of the shuffle; the same state gives the same split.
+        examples: n images with their labels; they are not changed.
+        rate: The share for validation, strictly between 0 and 1; `round(rate * n)` examples are taken.
+        rng: Shuffles; the same state gives the same split.
 
     Returns:
         Training and validation examples: copies, disjoint, together all of `examples`.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from trainer.data.examples import DataError
 
 _UNSIGNED_BYTE = 0x08
-# Far more than the largest of the files (47 MB), far less than what fills a memory.
+# Far more than the largest file (47 MB), far less than the memory of a machine.
 _LARGEST = 1 << 28
 
 
@@ -44,8 +44,8 @@ def parse_idx(content: bytes) -> NDArray[np.uint8]:
     """Returns the array of unsigned bytes that an IDX content holds, as a read-only view of it.
 
     Raises:
-        DataError: The content is not IDX, holds another type than unsigned bytes, or has not the length
-            that its dimensions ask for.
+        DataError: The content is not IDX, holds a type other than unsigned bytes, or its length
+            does not fit its dimensions.
     """
     if len(content) < 4 or content[:2] != b"\0\0" or content[3] == 0:
         raise DataError(f"not an IDX file: it begins with {content[:4].hex(' ') or 'nothing'}")
@@ -66,5 +66,5 @@ def parse_idx(content: bytes) -> NDArray[np.uint8]:
 
 
 def digest(content: bytes) -> str:
-    """Returns the sha256 of an uncompressed content, by which it is known whatever gzip made of it."""
+    """Returns the sha256 of an uncompressed content, which does not depend on how gzip packed it."""
     return hashlib.sha256(content).hexdigest()

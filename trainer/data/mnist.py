@@ -1,6 +1,6 @@
 """MNIST: 60,000 training and 10,000 test images of 28x28 handwritten digits, from the four original files.
 
-The files lie in the folder `mnist` below HPO_DATA_DIR if that is set, else in the user's cache folder.
+The files are in the folder `mnist` in HPO_DATA_DIR if that is set, else in the user's cache folder.
 """
 
 import math
@@ -30,7 +30,7 @@ class File(NamedTuple):
 
 
 class Files(NamedTuple):
-    """The two files of a part; equal rows belong together."""
+    """The two files of a part; row i of one belongs to row i of the other."""
 
     images: File
     labels: File
@@ -63,7 +63,7 @@ TEST = Files(
 
 
 def folder() -> Path:
-    """Returns the folder of the four files, whether it is there or not."""
+    """Returns the folder of the four files, which may not exist yet."""
     configured = os.environ.get("HPO_DATA_DIR")
     base = Path(configured).expanduser() if configured else arrays.cache_folder()
     return base.absolute() / "mnist"
@@ -88,7 +88,7 @@ def load_train() -> Examples:
 
 
 def load_test() -> Examples:
-    # Neither kept nor mapped: no decoded copy of the sealed set lies about.
+    # Not kept in the cache: there is no decoded copy of the sealed test set.
     images, labels = TEST
     test = Examples(_pixels(folder() / images.name, images), _classes(folder() / labels.name, labels))
     for array in test:
@@ -97,7 +97,7 @@ def load_test() -> Examples:
 
 
 def read(path: Path, file: File) -> NDArray[np.uint8]:
-    """Reads one of the four files and makes sure that its content is the original, byte for byte.
+    """Reads one of the four files and verifies that its content is the original, byte for byte.
 
     Returns:
         The array, of shape `file.shape`, read-only.

@@ -1,4 +1,4 @@
-"""How activations spread through the layers at the start of a training (Figs 6-10 to 6-14)."""
+"""The distribution of activations in each layer before training (Figs 6-10 to 6-14)."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ class Spread:
 
     Attributes:
         activation: "relu", "sigmoid" or "tanh".
-        initializer: "he", "xavier" or a standard deviation; None takes what suits the activation.
+        initializer: "he", "xavier" or a standard deviation; None takes the one that suits the activation.
         layers: hidden layers.
         units: units of each layer, and elements of each example.
         examples: rows of the input, drawn from the standard normal distribution.
@@ -55,7 +55,7 @@ def activations(setting: Spread, rng: np.random.Generator) -> Iterator[Floats]:
 
 
 def spread(params: Mapping[str, Any], seed: int) -> Iterator[dict[str, float]]:
-    """Statistics of the activations as an objective; one report per layer instead of per epoch.
+    """An objective: statistics of the activations, one report per layer.
 
     Args:
         params: by the names of `Spread`'s attributes.
@@ -63,7 +63,7 @@ def spread(params: Mapping[str, Any], seed: int) -> Iterator[dict[str, float]]:
 
     Yields:
         `mean`, `mean_square`, `std` (over all elements), `unit_std` (mean over the units of the deviation over
-        the examples: how far a unit still tells examples apart), `skew`, `kurtosis` (in excess of a normal
+        the examples: how differently a unit answers different examples), `skew`, `kurtosis` (in excess of a normal
         distribution's), `zeros` (share of exact zeros), and a histogram of 30 bins over the activation's range,
         (-1, 1) for tanh, else (0, 1): `count_00` to `count_29`, and `edges`, the share of the first and last bin.
 

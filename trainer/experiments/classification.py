@@ -1,4 +1,4 @@
-"""Training a classifier as an objective: a generator of metrics, one mapping per epoch."""
+"""Training a classifier, as an objective: a generator with one mapping of metrics per epoch."""
 
 import dataclasses
 import hashlib
@@ -28,8 +28,8 @@ def classify(params: Mapping[str, Any], seed: int, checkpoint: str | Path | None
     Args:
         params: a setting, by the names of `Setting`'s attributes and of the optimizer's arguments.
         seed: decides initial weights, mini-batches and dropout; not the validation split (`split_seed` does).
-        checkpoint: a folder where the state is saved at ends of epochs; a later call with the same arguments
-            first repeats the metrics of the saved epochs, then goes on to the identical result.
+        checkpoint: a folder where the state is saved at the end of epochs; a later call with the same arguments first
+            yields the metrics of the saved epochs again, then continues to the identical result.
 
     Yields:
         `loss`, `train_accuracy`, `val_accuracy` and `val_loss` of each epoch.
@@ -67,7 +67,7 @@ def classify(params: Mapping[str, Any], seed: int, checkpoint: str | Path | None
 
 
 def check(params: Mapping[str, Any]) -> None:
-    """Checks one concrete setting without training or loading anything.
+    """Checks one set of parameters without training or loading anything.
 
     Raises:
         ValueError: for a bad setting.
@@ -78,7 +78,7 @@ def check(params: Mapping[str, Any]) -> None:
 
 
 def parts(params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Says what data `classify` works on.
+    """The data that `classify` works on.
 
     Args:
         params: as of `classify`.
@@ -108,10 +108,33 @@ classify.check = check  # type: ignore[attr-defined]
 classify.data = parts  # type: ignore[attr-defined]
 
 
-def evaluate(params: Mapping[str, Any], seed: int) -> Iterator[dict[str, float]]:
-    """Trains on all `train_size` examples, validation share included, and scores the sealed test set, once.
+def sized(params: Mapping[str, Any], seed: int, checkpoint: str | Path | None = None) -> Iterator[dict[str, float]]:
+    """Trains as `classify` does, with the size of the network among the metrics, for searches of small networks.
 
-    It is for the one setting that a search has chosen; nothing else opens the test set.
+    Args:
+        params: as of `classify`.
+        seed: as of `classify`.
+        checkpoint: as of `classify`.
+
+    Yields:
+        What `classify` yields, and `parameters`: how many numbers the network learns.
+
+    Raises:
+        ValueError, DataError, Diverged: as `classify` does.
+    """
+    parameters = float(read(Setting, params).make_network(make_generators(seed)[0]).params.size)
+    for metrics in classify(params, seed, checkpoint):
+        yield metrics | {"parameters": parameters}
+
+
+sized.check = check  # type: ignore[attr-defined]
+sized.data = parts  # type: ignore[attr-defined]
+
+
+def evaluate(params: Mapping[str, Any], seed: int) -> Iterator[dict[str, float]]:
+    """Trains on all `train_size` examples, including those for validation, and scores the sealed test set once.
+
+    It is for the best parameters of a search; nothing else opens the test set.
 
     Args:
         params: as of `classify`.
@@ -127,7 +150,7 @@ def evaluate(params: Mapping[str, Any], seed: int) -> Iterator[dict[str, float]]
     weights, batches = make_generators(seed)
     network = setting.make_network(weights)
     train = setting.cast(*data.load_train(setting.dataset, setting.train_size))
-    arguments = setting.fit_arguments() | {"evaluated": 0}  # the accuracy on known examples interests nobody here
+    arguments = setting.fit_arguments() | {"evaluated": 0}  # the training accuracy is not needed here
     for _ in fit(network, train, optimizer=setting.make_optimizer(), rng=batches, **arguments):
         pass
     accuracy, loss = network.measure(*setting.cast(*data.load_test(setting.dataset)))

@@ -47,7 +47,7 @@ class Descent:
     """Parameters of `descend`.
 
     Attributes:
-        optimizer: name of the optimizer; its arguments are parameters of their own.
+        optimizer: name of the optimizer; its arguments are further parameters.
         steps: updates, >= 1.
         start_x: where the path begins.
         start_y: where the path begins.
@@ -70,11 +70,11 @@ class Descent:
 
 
 def descend(params: Mapping[str, Any], seed: int) -> Iterator[dict[str, float]]:
-    """One optimizer's path on eq. 6.2 as an objective.
+    """An objective: the path of one optimizer on eq. 6.2.
 
     Args:
         params: by the names of `Descent`'s attributes and of the optimizer's arguments.
-        seed: plays no part; nothing here is random.
+        seed: not used; nothing here is random.
 
     Yields:
         `x`, `y`, `height` and the `path_length` so far, after each update.

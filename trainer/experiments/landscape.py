@@ -19,14 +19,14 @@ class Point:
 
 
 def landscape(params: Mapping[str, Any], seed: int) -> Iterator[dict[str, float]]:
-    """Height and gradient of eq. 6.2 at one point as an objective.
+    """An objective: height and gradient of eq. 6.2 at one point.
 
     Args:
         params: `x` and `y`.
-        seed: plays no part.
+        seed: not used.
 
     Yields:
-        `height`, `slope_x`, `slope_y` and, but for the minimum itself, `angle_off`: degrees between the direction of
+        `height`, `slope_x`, `slope_y` and, except at the minimum itself, `angle_off`: degrees between the direction of
         steepest descent and that of the minimum. Once.
 
     Raises:

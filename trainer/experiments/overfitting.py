@@ -1,8 +1,8 @@
-"""What a network makes of images it has never seen: Figs 6-20, 6-21 and 6-23 and the ensemble of section 6.4.3.
+"""Accuracy on unseen images: Figs 6-20, 6-21 and 6-23, and the ensemble of section 6.4.3.
 
-These figures are drawn on the test images, epoch by epoch. That is no search, and must not become one: whoever
-chooses a setting by what these objectives report has no test set any more. That the test images were opened is in a
-study's ledger by the name of its objective. `classify` cannot open them, whatever its setting.
+These figures are measured on the test images after every epoch. Never search with these objectives: parameters chosen
+by their metrics have no independent test set left. The name of the objective in the ledger shows that the test images
+were opened. `classify` cannot open them, whatever its parameters.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,10 +21,10 @@ from trainer.training import fit
 def overfit(params: Mapping[str, Any], seed: int) -> Iterator[dict[str, float]]:
     """Trains on the first `train_size` examples and measures on all test examples, every epoch.
 
-    The same seed and setting train the same network as `classify` does without a share for validation.
+    The same seed and parameters train the same network as `classify` does without validation.
 
     Args:
-        params: a setting, as of `classify`; nothing is held out of its training examples.
+        params: as of `classify`; all training examples are used for training.
         seed: decides initial weights, mini-batches and dropout.
 
     Yields:
@@ -62,11 +62,11 @@ overfit.check = check  # type: ignore[attr-defined]
 
 
 def ensemble(params: Mapping[str, Any], seed: int) -> Iterator[dict[str, float]]:
-    """Trains equal networks one after the other and lets them answer together; one report per network.
+    """Trains networks one after the other and averages their predictions; one report per network.
 
     Args:
-        params: a setting, as of `classify`, and `members`, how many networks (default 5).
-        seed: each network has initial weights and mini-batches of its own, derived from it.
+        params: as of `classify`, and `members`, how many networks (default 5).
+        seed: each network derives its own initial weights and mini-batches from it.
 
     Yields:
         `members` (so far), `single` (this network's test accuracy), `mean_single` (mean over those so far),
@@ -78,7 +78,7 @@ def ensemble(params: Mapping[str, Any], seed: int) -> Iterator[dict[str, float]]
     setting, members = _read_members(params)
     train = setting.cast(*data.load_train(setting.dataset, setting.train_size))
     test = setting.cast(*data.load_test(setting.dataset))
-    arguments = setting.fit_arguments() | {"evaluated": 0}  # the ensemble is what is looked at
+    arguments = setting.fit_arguments() | {"evaluated": 0}  # only the ensemble is measured
     networks, singles = [], []
     for own_seed in np.random.SeedSequence(seed).generate_state(members):
         weights, batches = make_generators(int(own_seed))

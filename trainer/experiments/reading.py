@@ -13,14 +13,14 @@ Setting = TypeVar("Setting")
 
 
 def read(kind: type[Setting], params: Mapping[str, Any]) -> Setting:
-    """Makes a setting of the dataclass `kind`, whose fields name the parameters and their types.
+    """Makes an instance of the dataclass `kind`, whose fields name the parameters and their types.
 
-    A field `optimizer_options` is no parameter itself; it collects the arguments of the optimizer that the
-    parameter `optimizer` names.
+    A field `optimizer_options` is not a parameter; it collects the arguments of the optimizer that the parameter
+    `optimizer` names.
 
     Raises:
-        ValueError: for an unknown or missing name, for a value of the wrong type, and whatever the setting
-            itself objects to.
+        ValueError: for an unknown or missing name, a value of the wrong type, or a rule of the dataclass that does
+            not hold.
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     missing = [n for n, f in fields.items() if _is_required(f) and n not in params]
@@ -46,7 +46,7 @@ def _is_required(field: "dataclasses.Field[Any]") -> bool:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Whether `value` is of the type; an integer will do for a float, a list for a tuple, a bool for neither."""
+    """Whether `value` is of the type; an integer also fits a float, a list a tuple; a bool fits no number."""
     if get_origin(kind) is tuple:
         return isinstance(value, (list, tuple)) and all(_fits(item, get_args(kind)[0]) for item in value)
     if get_args(kind):

@@ -1,7 +1,7 @@
-"""A trained classifier for others to use: trained again by its setting, saved, and loaded where it is to serve.
+"""A trained classifier for a model server: trained again from its parameters, saved, and loaded by the server.
 
-`load` reads what `model` saves under the name that MLflow looks for in a loader module, `_load_pyfunc`. Nothing is
-pickled, and nothing of MLflow is imported: what serves is `Classifier`, whose `predict` takes rows and gives classes.
+`model` saves it, and `load` reads it; MLflow finds `load` under the name `_load_pyfunc`. Nothing is pickled, and MLflow
+is not imported. The server gets a `Classifier`, whose `predict` takes rows and returns classes.
 """
 
 from collections.abc import Mapping
@@ -22,10 +22,10 @@ EXAMPLES = 3
 
 
 class Classifier:
-    """A network that takes what a server hands on: an array, a list of rows or a table.
+    """A network that accepts what a server passes: an array, a list of rows or a table.
 
     Args:
-        network: what predicts.
+        network: the network that predicts.
     """
 
     def __init__(self, network: Network) -> None:
@@ -35,8 +35,8 @@ class Classifier:
         """The likeliest class of each row.
 
         Args:
-            model_input: what NumPy makes an array of shape (n, features) of; pixels in [0, 1].
-            params: of the request; there are none.
+            model_input: anything that NumPy turns into an array of shape (n, features); pixels in [0, 1].
+            params: not used.
 
         Returns:
             int64, shape (n,).
@@ -48,7 +48,7 @@ class Classifier:
 
 
 def model(params: Mapping[str, Any], seed: int, folder: str | Path) -> dict[str, Any]:
-    """Trains a setting as `classify` does, with the identical result, and saves the network.
+    """Trains as `classify` does, with the identical result, and saves the network.
 
     Args:
         params: as of `classify`.
@@ -66,7 +66,7 @@ def model(params: Mapping[str, Any], seed: int, folder: str | Path) -> dict[str,
     train, validation = setting.load()
     weights, batches = make_generators(seed)
     network = setting.make_network(weights)
-    arguments = setting.fit_arguments() | {"evaluated": 0}  # what is measured on the way interests nobody here
+    arguments = setting.fit_arguments() | {"evaluated": 0}  # the metrics are not needed here
     for _ in fit(network, train, optimizer=setting.make_optimizer(), rng=batches, **arguments):
         pass
     file = Path(folder, "network.npz")

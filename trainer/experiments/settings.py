@@ -24,23 +24,23 @@ class Setting:
         dataset: "mnist" or "digits".
         hidden: units of each hidden layer; or instead of it
         width, depth: units per hidden layer, and how many of these there are; what a search varies.
-        train_size: use the first so many training examples, of which a share is for validation; None means
+        train_size: how many training examples are used, from the first on, including those for validation; None means
             all.
-        validation_rate: share of validation examples, in [0, 1); 0 goes without.
-        validation_size: validate on the so many examples that follow the first `train_size`, instead of on a
-            share of these; None does not.
+        validation_rate: share of examples for validation, in [0, 1); 0 means no validation.
+        validation_size: how many examples after the first `train_size` are for validation, instead of a share of
+            these; None means a share.
         split_seed: decides which examples are for validation; the same for all trials of a study.
         epochs: number of reports.
         updates: updates per epoch; None means training examples / batch size, or what `sampling` gives.
         batch_size: examples per update.
-        sampling: "replacement" (every batch drawn afresh) or "epoch" (every example once an epoch).
+        sampling: "replacement" (every batch drawn independently) or "epoch" (every example once per epoch).
         optimizer: "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam" or "adamw".
         lr: learning rate; None takes the optimizer's own default.
-        lr_factor: multiplies the learning rate. Beside `lr = None`, one range of it suits all optimizers.
-        optimizer_options: further arguments of the optimizer, given as parameters of their own.
+        lr_factor: multiplies the learning rate. With `lr = None`, one range of it suits all optimizers.
+        optimizer_options: further arguments of the optimizer, each given as a parameter.
         weight_decay: coefficient of the L2 penalty on the weights.
         activation: "relu", "sigmoid" or "tanh".
-        initializer: "he", "xavier" or a standard deviation; None takes what suits the activation.
+        initializer: "he", "xavier" or a standard deviation; None takes the one that suits the activation.
         batch_norm: whether to normalise before each activation.
         dropout: probability of removal after each activation.
         input_dropout: probability of removal of an input.
@@ -49,9 +49,9 @@ class Setting:
         lr_decay_every: epochs per step of the step schedule.
         warmup: epochs in which the learning rate first grows to its value.
         accuracy_after: the update of an epoch after which accuracies are measured, "last" or "first".
-        evaluated: measure accuracies on so many examples only; None means all, 0 reports the loss alone.
-        train_evaluated: measure `train_accuracy` on so many examples only; None means what `evaluated` says.
-        loss_after_update: report the loss of each batch as it is after the update on it.
+        evaluated: measure accuracies on so many examples only; None means all, 0 reports only the loss.
+        train_evaluated: measure `train_accuracy` on so many examples only; None means the value of `evaluated`.
+        loss_after_update: report the loss of each batch after the update on it.
         dtype: "float32" or "float64".
     """
 
@@ -127,7 +127,7 @@ class Setting:
             raise ValueError(f"{rule}, but got (validation_size={held_out}, train_size={size})")
 
     def layer_widths(self) -> tuple[int, ...]:
-        """Units of each hidden layer, however they are given."""
+        """Units of each hidden layer, from `hidden` or from `width` and `depth`."""
         if self.hidden is not None and self.width is None and self.depth is None:
             return self.hidden
         if self.hidden is None and self.width is not None and self.depth is not None:

@@ -1,40 +1,23 @@
-"""Every figure of a study: ``FIGURES`` maps a file name to a function of ``(study, trials)``.
+"""The figures of every report: ``FIGURES`` maps a file's name to a function of ``(study, trials, insight)``.
 
-Each works with any number of trials in any state and returns a ``matplotlib.figure.Figure`` of its own; pyplot and its
-global state are never touched.
+``FRONTS`` has those of a study with several objectives, which stand before the others.
+
+Each takes any number of trials in any state, and returns a ``matplotlib.figure.Figure`` of its own; pyplot and its
+global state are never touched. ``insight`` is what the trials say, where that has been read already: reading it takes
+longer than drawing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
-from hpo.report.figures.curves import best_so_far, best_trials, learning_curves
-from hpo.report.figures.importance import importances
-from hpo.report.figures.parallel import parallel
-from hpo.report.figures.parameters import pairs, slices
-from hpo.report.figures.workers import timeline
-from hpo.report.insight import Insight
-from hpo.study import Study
-from hpo.trial import Trial
+from hpo.report.figures import curves, fronts, parameters
+from hpo.study.figures import FRONT_FIGURES, REPORT_FIGURES
 
+# In the page's order; each function stands in one of the two modules under the name of its file.
 FIGURES: dict[str, Callable[..., Figure]] = {
-    "best_trials": best_trials,
-    "best_so_far": best_so_far,
-    "slices": slices,
-    "pairs": pairs,
-    "importances": importances,
-    "parallel": parallel,
-    "learning_curves": learning_curves,
-    "timeline": timeline,
+    name: getattr(curves, name, None) or getattr(parameters, name) for name in REPORT_FIGURES
 }
-
-# These read the verdicts, which take longer than the drawing.
-_INFORMED = (slices, pairs, importances)
-
-
-def draw_all(study: Study, trials: Sequence[Trial], insight: Insight) -> Iterator[tuple[str, Figure]]:
-    """Every figure with its name; ``insight`` is the study's, read once for all."""
-    for name, draw in FIGURES.items():
-        yield name, draw(study, trials, insight) if draw in _INFORMED else draw(study, trials)
+FRONTS: dict[str, Callable[..., Figure]] = {name: getattr(fronts, name) for name in FRONT_FIGURES}

@@ -11,11 +11,12 @@ import os
 # Read by MLflow when it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-# The mirror tries again by itself; MLflow's own seven tries would hold one call for minutes.
+# The mirror tries again by itself: MLflow's seven tries, or an hour's wait that a server asks for, would hold one call.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
 
+from hpo.tracking.mlflow.page import delete, record_evaluation
 from hpo.tracking.mlflow.store import MlflowStore
-from hpo.tracking.mlflow.studies import delete, record_evaluation
 
 __all__ = ["MlflowStore", "delete", "record_evaluation"]

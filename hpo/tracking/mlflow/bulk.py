@@ -2,7 +2,7 @@
 
 MLflow's own calls write a run in eight transactions and some fifty statements, and there is none for several runs. A
 database that this process has opened takes them in five statements into MLflow's own tables; a store behind a server is
-written by calls. What the two ways leave must be the same: ``tests/hpo/tracking/test_bulk.py`` compares them.
+written by calls. What the two ways leave must be the same: ``tests/hpo/tracking/mlflow/test_bulk.py`` compares them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.utils.uri import append_to_uri_path
 
-from hpo.tracking.mlflow.values import latest
+from hpo.tracking.mlflow.client import latest
 
 # Rows per statement: what bounds the memory of a batch of long trials.
 ROWS = 5000
@@ -92,7 +92,7 @@ def _run(run_id: str, run: Finished, experiment_id: str, location: str) -> dict[
         "end_time": run.ended,
         "deleted_time": None,
         "lifecycle_stage": "active",
-        "user_id": "unknown",
+        "user_id": run.tags.get("mlflow.user", "unknown"),
         "source_type": "UNKNOWN",
         "source_name": "",
         "entry_point_name": "",

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import getpass
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import metadata
-from typing import Any
 
-from hpo.report.scale import duration, label
+import hpo
+from hpo.fronts import front_of
 from hpo.study import Study
-from hpo.trial import FAILED, Trial, best_first, counts
+from hpo.study.constraints import none_feasible
+from hpo.study.markdown import SHOWN, code, escaped, searched, table
+from hpo.text import duration, number, short
+from hpo.tracking.mlflow.client import MAX_TAG, clean
+from hpo.trial import State, Trial, best_first, counts, origins
 
-# MLflow's limit for a tag is 8000 characters.
+# Characters of the description, below MLflow's limit for a tag.
 LONGEST = 7900
-VERSIONS = ("hpo", "optuna", "ray", "mlflow", "numpy")
+VERSIONS = ("optuna", "ray", "mlflow", "numpy")
 BEST = 5
+# The tags of a trial's source that hold whoever runs it.
+SOURCE = ("mlflow.source.name", "mlflow.source.type")
 
 
 def study_tags(study: Study, uid: str) -> dict[str, str]:
@@ -24,20 +32,32 @@ def study_tags(study: Study, uid: str) -> dict[str, str]:
         "hpo.study": study.name,
         "hpo.uid": uid,
         "hpo.role": "study",
-        "hpo.metric": study.metric,
-        "hpo.direction": study.direction,
-        "hpo.objective": study.objective if isinstance(study.objective, str) else " ".join(study.objective),
+        "hpo.metric": ", ".join(study.objectives),
+        "hpo.direction": ", ".join(study.objectives.values()),
+        "hpo.objective": str(study.objective),
         "hpo.sampler": study.sampler.name,
         "hpo.pruner": study.pruner.name,
         "hpo.seed": str(study.seed),
+        **({"hpo.from": study.inherits.study} if study.inherits.study else {}),
         "hpo.host": platform.node(),
         "hpo.version.python": platform.python_version(),
+        "hpo.version.hpo": hpo.__version__,
         **{f"hpo.version.{name}": metadata.version(name) for name in VERSIONS},
     }
+    tags |= source_tags(study)
+    if "mlflow.source.git.commit" in tags:
+        tags["hpo.git.changed"] = str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower()
+    return {name: clean(text, MAX_TAG) for name, text in tags.items()}
+
+
+def source_tags(study: Study) -> dict[str, str]:
+    """What MLflow's columns Source, Created by and Version show: :data:`SOURCE`, and what holds for this process."""
+    tags = {"mlflow.source.name": str(study.objective), "mlflow.source.type": "LOCAL"}
+    with contextlib.suppress(OSError, KeyError):  # a container's user may have no name
+        tags["mlflow.user"] = getpass.getuser()
     if commit := _git("rev-parse", "HEAD"):
         tags["mlflow.source.git.commit"] = commit
-        tags["hpo.git.changed"] = str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower()
-    return tags
+    return {name: clean(text, MAX_TAG) for name, text in tags.items()}
 
 
 def _git(*words: str) -> str:
@@ -56,72 +76,48 @@ def description(study: Study, trials: Sequence[Trial]) -> str:
         study: What is searched.
         trials: In any state, also none.
     """
-    parts = [_searched(study), _so_far(study, trials)]
-    if ranked := best_first(list(trials), study.direction)[:BEST]:
+    parts = [searched(study, until=True), _so_far(study, trials), none_feasible(study.bounds, trials)]
+    several = len(study.objectives) > 1
+    ranked = front_of(trials, study.objectives) if several else best_first(list(trials), study.direction)
+    if ranked := ranked[:BEST]:
         parts.append(_best(study, ranked))
         parts.append(_verdicts(study, trials))
     text = "\n\n".join(part for part in parts if part)
+    text = clean(text, len(text))
     return text if len(text) <= LONGEST else text[:LONGEST].rsplit("\n", 1)[0] + "\n\n…"
-
-
-def _searched(study: Study) -> str:
-    objective = study.objective if isinstance(study.objective, str) else " ".join(study.objective)
-    goal = f"`{study.metric}` of `{objective}`, {study.direction}d: {study.sampler.name} search, seed {study.seed}"
-    goal += f", {study.pruner.name} pruner" if study.pruner.name != "none" else ""
-    rows = [[f"`{name}`", _range(parameter)] for name, parameter in study.resolved["space"].items()]
-    return f"{goal}, until {_limits(study)}.\n\n{_table(['parameter', 'searched'], rows)}"
-
-
-def _limits(study: Study) -> str:
-    return " or ".join(f"{key} = {value:g}" for key, value in study.resolved["budget"].items())
-
-
-def _range(parameter: Mapping[str, Any]) -> str:
-    if "choice" in parameter:
-        text = ", ".join(label(choice, 24) for choice in parameter["choice"])
-    else:
-        text = f"{label(parameter['low'])} to {label(parameter['high'])}"
-        text += ", logarithmic" if parameter.get("log") else ""
-    if when := parameter.get("when"):
-        text += f", when {' and '.join(f'{name} is {label(wanted, 24)}' for name, wanted in when.items())}"
-    return text
 
 
 def _so_far(study: Study, trials: Sequence[Trial]) -> str:
     total = ", ".join(f"{count} {state}" for state, count in counts(list(trials)).items() if count)
-    failed = [trial for trial in trials if trial.state == FAILED and trial.error]
-    reason = f" Last failure, trial {failed[-1].number}: `{label(_last_line(failed[-1]), 200)}`" if failed else ""
-    return f"Trials: {total}.{reason}" if total else ""
-
-
-def _last_line(trial: Trial) -> str:
-    return (trial.error or "").strip().splitlines()[-1].replace("`", "'")
+    total += f" ({came}, not run again)" if (came := origins(trials)) else ""
+    failed = [trial for trial in trials if trial.state == State.FAILED and (trial.error or "").strip()]
+    if not total or not failed:
+        return f"Trials: {total}." if total else ""
+    last = (failed[-1].error or "").strip().splitlines()[-1]
+    return f"Trials: {total}. Last failure, trial {failed[-1].number}: {code(short(last, 200))}"
 
 
 def _best(study: Study, ranked: Sequence[Trial]) -> str:
-    names = [name for name in study.resolved["space"] if any(name in trial.params for trial in ranked)]
+    names = [name for name in study.space.names if any(name in trial.params for trial in ranked)][:SHOWN]
     rows = [
         [
             str(trial.number),
-            f"{trial.value:.6g}",
-            *(label(trial.params.get(name, ""), 40) for name in names),
+            *map(number, trial.values),
+            *(short(trial.params.get(name, ""), 40) for name in names),
             duration(trial.seconds) if trial.seconds is not None else "",
         ]
         for trial in ranked
     ]
-    return _table(["trial", study.metric, *names, "time"], rows)
+    return table(["trial", *study.objectives, *names, "time"], rows)
 
 
 def _verdicts(study: Study, trials: Sequence[Trial]) -> str:
-    from hpo.report.insight import study_insight
+    from hpo.insight.parameters import study_insight
 
     insight = study_insight(study, trials, resamples=0)
-    lines = [f"- {line}" for line in insight.lines()]
-    if tie := insight.tie(study.metric):
-        lines.append(f"\n{tie}")
+    lines = [f"- {escaped(line)}" for line in insight.lines()[:SHOWN]]
+    if len(study.objectives) > 1:
+        lines.insert(0, f"For {escaped(study.metric)}, the first objective:\n")
+    elif tie := insight.tie(study.metric):
+        lines.append(f"\n{escaped(tie)}")
     return "\n".join(lines)
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)

@@ -1,29 +1,53 @@
-"""What a search leaves on its parent's page when it has ended: description, data sets, report, and the chosen model."""
+"""A study's page in MLflow, seen from outside its search: description, data sets, report, model, scores; its end."""
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Run
+from mlflow import MlflowClient
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModelOutput,
+    Metric,
+    Run,
+    RunTag,
+    ViewType,
+)
 from mlflow.exceptions import MlflowException, RestException
 
-from hpo.objective import Data
+from hpo.errors import TrackingError
+from hpo.objective.contract import Data
 from hpo.study import Study
 from hpo.tracking.mlflow.bulk import database
-from hpo.tracking.mlflow.client import connect, search
+from hpo.tracking.mlflow.client import (
+    MAX_TAG,
+    clean,
+    connect,
+    key,
+    log,
+    milliseconds,
+    runs_of,
+    search,
+    texts,
+)
 from hpo.tracking.mlflow.describe import description
 from hpo.trial import Trial
 
-# The alias of the chosen trial's model in the registry.
-CHAMPION = "champion"
-# What `Page.crown` takes, by MLflow's names.
+# The alias of the chosen trial's model in the registry, and the tag of a registered model that hpo made.
+CHAMPION, OURS = "champion", "hpo.study"
+# What `Page.register` takes, by MLflow's names.
 MODEL_KEYS = ("loader_module", "data_path", "input_example", "pip_requirements")
-# The tag that says of which trials the report is.
-REPORT_TAG = "hpo.report"
+# The tags that say of which trials the report is, and that a study was deleted.
+REPORT_TAG, FILES_TAG, DELETED_TAG = "hpo.report", "hpo.files", "hpo.deleted"
+# MLflow's limits for a data set: name, digest, and a tag.
+MAX_DATA = (500, 36, 500)
 
 
 class Page:
@@ -42,15 +66,11 @@ class Page:
         self._client = connect(uri)
         self._study = study
         self._uid = uid
-        experiment = self._client.get_experiment_by_name(study.name)
-        parent = None if experiment is None else self._find(experiment.experiment_id, "tags.`hpo.role` = 'study'")
-        if experiment is None or parent is None:
+        found = parents(self._client, uid, study.name)
+        if not found:
             raise LookupError(f"MLflow does not know {study.name}")
-        self._experiment: str = experiment.experiment_id
-        self._parent = parent
-
-    def _find(self, experiment: str, condition: str) -> Run | None:
-        return next(iter(search(self._client, experiment, f"tags.`hpo.uid` = '{self._uid}' AND {condition}")), None)
+        self._parent = found[0]
+        self._experiment = str(self._parent.info.experiment_id)
 
     def describe(self, trials: Sequence[Trial]) -> None:
         """Writes the description in Markdown."""
@@ -63,11 +83,12 @@ class Page:
         source = json.dumps({"tags": {"mlflow.source.name": str(self._study.objective)}})
         inputs = [
             DatasetInput(
-                Dataset(part.name, part.digest, "code", source, profile=json.dumps({"num_rows": part.rows})),
-                [InputTag("mlflow.data.context", part.split)],
+                Dataset(name, digest, "code", source, profile=json.dumps({"num_rows": part.rows})),
+                [InputTag("mlflow.data.context", split)],
             )
             for part in parts
-            if (part.name, part.digest) not in shown
+            for name, digest, split in [map(clean, (part.name, part.digest, part.split), MAX_DATA)]
+            if (name, digest) not in shown
         ]
         if inputs:
             self._client.log_inputs(self._parent.info.run_id, inputs)
@@ -88,10 +109,26 @@ class Page:
         self._client.log_artifacts(self._parent.info.run_id, str(folder), "report")
         self._client.set_tag(self._parent.info.run_id, REPORT_TAG, of)
 
+    def attach_files(self, trial: Trial, folder: Path) -> None:
+        """Keeps a trial's log and files as artifacts of its run, once.
+
+        Args:
+            trial: A finished one.
+            folder: Where they are.
+        """
+        run, of = self._child(trial), str(trial.ended)
+        if self._client.get_run(run).data.tags.get(FILES_TAG) != of:
+            self._client.log_artifacts(run, str(folder))
+            self._client.set_tag(run, FILES_TAG, of)
+
     # The model -----------------------------------------------------------------------------------------------------
 
     def is_champion(self, trial: Trial) -> bool:
-        """Whether the registry's champion is the model of this trial, and its run is still there."""
+        """Whether the registry's champion is the model of this trial, and its run is still there.
+
+        Raises:
+            TrackingError: When the registry has a model of this name that is not hpo's.
+        """
         if not self._is_registered():  # who asks a server with passwords for what is not there is denied it
             return False
         try:
@@ -107,40 +144,146 @@ class Page:
         )
 
     def _is_registered(self) -> bool:
-        return bool(self._client.search_registered_models(f"name = '{self._study.name}'"))
+        name = self._study.name
+        if not (found := self._client.search_registered_models(f"name = '{name}'")):
+            return False
+        if OURS not in found[0].tags:  # earlier versions of hpo gave the tag to the versions only
+            versions = self._client.search_model_versions(f"name = '{name}'")
+            first = min(versions, key=lambda version: int(version.version), default=None)
+            if first is None or "hpo.uid" not in first.tags:
+                raise TrackingError(
+                    f"the registry has a model {name!r} that hpo did not create, and hpo does not change it; "
+                    "rename that model or the study"
+                )
+        return True
 
     def _child(self, trial: Trial) -> str:
         """The id of a trial's run."""
-        run = self._find(self._experiment, f"tags.`hpo.trial` = '{trial.number}'")
-        if run is None:
-            raise LookupError(f"MLflow does not know trial {trial.number} of {self._study.name}")
-        return str(run.info.run_id)
+        for run in runs_of(self._client, self._experiment, self._uid, f"tags.`hpo.trial` = '{trial.number}'"):
+            return str(run.info.run_id)
+        raise LookupError(f"MLflow does not know trial {trial.number} of {self._study.name}")
 
-    def crown(self, trial: Trial, made: Mapping[str, Any]) -> int:
+    def register(self, trial: Trial, save: Callable[[Path, dict[str, Any]], object]) -> int:
         """Logs a model under its trial's run, registers it under the study's name, and makes it the champion.
 
         Args:
             trial: The chosen one.
-            made: :data:`MODEL_KEYS`, as :func:`mlflow.pyfunc.save_model` takes them.
+            save: Saves the model in a new folder, as :func:`save` does; gets the folder and the model's names.
 
         Returns:
             The number of the model's version.
-        """
-        from hpo.tracking.mlflow.model import save  # MLflow's part for models takes long to import
 
+        Raises:
+            TrackingError: When the registry has a model of this name that is not hpo's.
+        """
         name, run_id, client = self._study.name, self._child(trial), self._client
+        registered = self._is_registered()
         tags = {"hpo.uid": self._uid, "hpo.trial": str(trial.number), "hpo.objective": str(trial.value)}
-        params = {key: str(value) for key, value in trial.params.items()}
-        logged = client.create_logged_model(self._experiment, name, run_id, tags, params)
+        logged = client.create_logged_model(self._experiment, name, run_id, tags, texts(trial.params))
         with tempfile.TemporaryDirectory() as folder:
-            save(Path(folder, "model"), logged, run_id, made)
+            ids = {"artifact_path": logged.artifact_location, "run_id": run_id, "model_id": logged.model_id}
+            save(Path(folder, "model"), ids)
             client.log_model_artifacts(logged.model_id, str(Path(folder, "model")))
         client.finalize_logged_model(logged.model_id, "READY")
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        if not self._is_registered():
-            client.create_registered_model(name)
+        if not registered:
+            client.create_registered_model(name, {OURS: name})
         # A database that this process has opened would look `models:/` up in MLflow's default store, not in itself.
         source = logged.artifact_location if database(client) else f"models:/{logged.model_id}"
         version = client.create_model_version(name, source, run_id, tags, model_id=logged.model_id)
         client.set_registered_model_alias(name, CHAMPION, version.version)
         return int(version.version)
+
+
+def save(path: Path, made: Mapping[str, Any], ids: Mapping[str, Any]) -> None:
+    """Saves what a study's ``model`` has made in a new folder, with the signature that its example shows.
+
+    Imports the study's loader.
+
+    Args:
+        path: The folder.
+        made: :data:`MODEL_KEYS`, as :func:`mlflow.pyfunc.save_model` takes them.
+        ids: The arguments of :class:`mlflow.models.Model`.
+    """
+    with warnings.catch_warnings():  # MLflow remarks on its own type hints
+        warnings.simplefilter("ignore")
+        import mlflow.pyfunc  # takes long
+    from mlflow.models import Model, infer_signature
+
+    model = Model(**ids)
+    mlflow.pyfunc.save_model(path, mlflow_model=model, **made)
+    example = made["input_example"]
+    model.signature = infer_signature(example, mlflow.pyfunc.load_model(str(path)).predict(example))
+    model.save(str(path / "MLmodel"))
+
+
+def parents(client: MlflowClient, uid: str, name: str) -> list[Run]:
+    """A study's parent runs: one, none where MLflow does not know it."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        return []
+    return list(runs_of(client, experiment.experiment_id, uid, "tags.`hpo.role` = 'study'"))
+
+
+def record_evaluation(uri: str, uid: str, name: str, entry: Mapping[str, Any], count: int) -> bool:
+    """Notes an access to the sealed test set on a study's parent run.
+
+    Args:
+        uri: The tracking URI.
+        uid: The ledger's identity of the study.
+        name: The study's name.
+        entry: ``time``, ``trial`` and ``metrics``.
+        count: How many accesses there have been, this one included.
+
+    Returns:
+        Whether MLflow knows the study.
+    """
+    client = connect(uri)
+    found = parents(client, uid, name)
+    for parent in found:
+        now = milliseconds(entry["time"])
+        metrics = [Metric(key(name), value, now, count) for name, value in entry["metrics"].items()]
+        note = clean(json.dumps(dict(entry)), MAX_TAG)
+        tags = [RunTag(f"hpo.evaluation.{count}", note), RunTag("hpo.evaluations", str(count))]
+        log(client, parent.info.run_id, metrics, tags=tags)
+    return bool(found)
+
+
+def delete(uri: str, uid: str, name: str) -> int:
+    """Moves a study's runs to MLflow's trash, and its experiment too if nothing else is in it.
+
+    Args:
+        uri: The tracking URI.
+        uid: The ledger's identity of the study.
+        name: The study's name.
+
+    Returns:
+        How many experiments had runs of the study (0 or 1).
+    """
+    client = connect(uri)
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None or experiment.lifecycle_stage == "deleted":
+        return 0
+    number = experiment.experiment_id
+    ours = list(runs_of(client, number, uid))
+    for run in ours:
+        if run.data.tags.get("hpo.role") == "study":  # else they would come back with the experiment
+            client.set_tag(run.info.run_id, DELETED_TAG, uid)
+    if ours and number != "0" and not _holds_others(client, number, uid):  # MLflow itself needs number 0
+        client.delete_experiment(number)
+    else:
+        for run in ours:
+            client.delete_run(run.info.run_id)
+    return int(bool(ours))
+
+
+def _holds_others(client: MlflowClient, experiment: str, uid: str) -> bool:
+    """Whether anything in an experiment is not this study's; what another study of hpo left in the trash is nothing."""
+    for run in search(client, experiment, "", ViewType.ALL):
+        owner = run.data.tags.get("hpo.uid")
+        if owner is None or (owner != uid and run.info.lifecycle_stage == "active"):
+            return True
+    models = client.search_logged_models([experiment])
+    if any("hpo.uid" not in model.tags for model in models):
+        return True
+    return bool(client.search_traces(locations=[experiment], max_results=1, include_spans=False))

@@ -8,21 +8,37 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
-from mlflow.entities import Run, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag
 
+from hpo.fronts import EXACT, Covered, costs_of, front_of
 from hpo.study import Study
-from hpo.tracking.mlflow import bulk, values, views
-from hpo.tracking.mlflow.client import connect, log, search
-from hpo.tracking.mlflow.describe import description, study_tags
-from hpo.tracking.mlflow.progress import Progress
-from hpo.trial import COMPLETE, FAILED, PRUNED, RUNNING, Trial
+from hpo.tracking.mlflow import bulk, client, views
+from hpo.tracking.mlflow.client import MAX_KEY, MAX_PARAM, MAX_TAG, clean, connect, log, runs_of
+from hpo.tracking.mlflow.describe import SOURCE, description, source_tags, study_tags
+from hpo.tracking.mlflow.page import DELETED_TAG
+from hpo.trial import BestSoFar, State, Trial, counts_as_best
 
-STATUS = {RUNNING: "RUNNING", COMPLETE: "FINISHED", PRUNED: "KILLED", FAILED: "FAILED"}
+# MLflow shows a killed run as a failure, and has no status of its own for one that was stopped early on purpose.
+STATUS = {
+    State.RUNNING: "RUNNING",
+    State.COMPLETE: "FINISHED",
+    State.PRUNED: "FINISHED",
+    State.INFEASIBLE: "FINISHED",
+    State.FAILED: "FAILED",
+    State.DISCARDED: "FINISHED",
+}
 # How many trials are written at once: a server of several processes takes 40 ms for the quickest call, mostly waiting,
 # and bears more of them; a database takes any number in one transaction.
 CALLERS, ROWS = 4, 50
+# Characters of an error that are kept: as the artifact of its trial, and as a tag.
+MAX_ERROR, MAX_LINE = 1_000_000, 1000
+# The tag of the best trial's run alone, or of those on the front, for a column of the list.
+BEST_TAG, FRONT_TAG = "hpo.best", "hpo.pareto"
+# The worst values of so many complete trials are the reference point of the hypervolume, which then stays.
+FIRST = 10
 
 
 class MlflowStore:
@@ -33,39 +49,73 @@ class MlflowStore:
         study: What is searched; the experiment has its name.
         uid: The ledger's identity of the study.
         started: Seconds since the epoch; when the study was first run.
+        since: The same; of trials that started earlier, nobody here knows with which user and code they ran.
+        remark: Told what was cut because MLflow does not take it whole, each thing once.
+        artifacts: Where a database that this process opens keeps new experiments' files; None for ``mlruns`` in the
+            working folder.
 
     Attributes:
         batch: How many trials one call of :meth:`write` takes.
     """
 
-    def __init__(self, uri: str, study: Study, uid: str, started: float) -> None:
+    def __init__(
+        self,
+        uri: str,
+        study: Study,
+        uid: str,
+        started: float,
+        since: float = 0.0,
+        remark: Callable[[str], None] = lambda text: None,
+        artifacts: Path | None = None,
+    ) -> None:
         self._client = connect(uri)
         self._database = bulk.database(self._client)
+        self._flat = "://" not in uri or uri.startswith("file:")
+        if self._database and artifacts:
+            self._database.artifact_root_uri = str(artifacts)
         self.batch = ROWS if self._database else CALLERS
         self._study = study
         self._uid = uid
         self._started = started
+        self._since = since
+        self._source = source_tags(study)
         self._experiment = ""
         self._parent = ""
         self._runs: dict[int, _Child] = {}
-        self._progress = Progress(study.direction)
+        self._progress = Progress(study)
+        self._marked: set[int] = set()
+        self._mark = (FRONT_TAG, "true") if len(study.objectives) > 1 else (BEST_TAG, "best")
+        self._remark = remark
+        self._remarks: set[str] = set()
 
     # The parent ----------------------------------------------------------------------------------------------------
 
     def open(self, trials: Iterable[Trial]) -> set[int]:
         self._experiment = self._find_or_create_experiment()
-        views.save(self._client, self._experiment, self._study, self._started)
+        shown = views.save(self._client, self._experiment, self._study, self._started)
+        if shown < (total := len(self._study.space.parameters)):
+            self._cut(f"the saved views show {shown} of {total} parameters")
         records = {trial.number: trial for trial in trials}
-        runs = list(self._search(f"tags.`hpo.uid` = '{self._uid}'"))
+        runs = list(self._ours())
         parents = [run for run in runs if run.data.tags.get("hpo.role") == "study"]
         for other in parents[1:]:  # made by a call that seemed to fail
             self._client.delete_run(other.info.run_id)
         self._open_parent(parents[0] if parents else None, [t for t in records.values() if t.finished])
-        self._runs = {}
+        self._runs, self._marked = {}, set()
+        numbers = {str(number): number for number in records}
         for run in runs:
-            if run.data.tags.get("hpo.role") == "trial":
-                self._adopt(run, records.get(int(run.data.tags["hpo.trial"])))
+            if run.data.tags.get("hpo.role") == "trial":  # a person may have edited the other tags
+                self._adopt(run, records.get(numbers.get(run.data.tags.get("hpo.trial", ""), -1)))
+        self._mark_best()
         return set(self._runs)
+
+    def _ours(self) -> Iterable[Run]:
+        return runs_of(self._client, self._experiment, self._uid)
+
+    def _cut(self, what: str) -> None:
+        if what not in self._remarks:
+            self._remarks.add(what)
+            self._remark(f"MLflow has limits: {what}; the ledger has everything")
 
     def _open_parent(self, run: Run | None, finished: list[Trial]) -> None:
         """The parent as the study is run now: the budget, say, may differ from one run to the next."""
@@ -73,7 +123,7 @@ class MlflowStore:
         tags = study_tags(study, self._uid)
         if run is None:
             tags["mlflow.note.content"] = description(study, [])
-            start = values.milliseconds(self._started)
+            start = client.milliseconds(self._started)
             run = self._client.create_run(self._experiment, start, tags, run_name=study.name)
         self._parent = str(run.info.run_id)
         if run.info.status != "RUNNING":
@@ -81,22 +131,43 @@ class MlflowStore:
         if study.source:
             self._client.log_text(self._parent, study.source, "study.toml")
         self._client.log_dict(self._parent, dict(study.resolved), "study.json")
-        self._progress = Progress(study.direction)
+        self._progress = Progress(study)
         finished.sort(key=lambda trial: (trial.ended or 0.0, trial.number))
-        recorded = int(run.data.metrics.get("trials_finished", 0))
-        points = self._progress.after(finished, skip=recorded)
-        params = [param for param in values.params(study.fixed, "fixed.") if param.key not in run.data.params]
+        recorded = run.data.metrics.get("trials_finished", 0.0)
+        points = self._progress.after(finished, skip=recorded if math.isfinite(recorded) else 0.0)
+        params = [param for param in self._params(study.fixed, "fixed.") if param.key not in run.data.params]
         changed = [RunTag(key, value) for key, value in tags.items() if run.data.tags.get(key) != value]
         log(self._client, self._parent, points, params, changed)
 
     def _adopt(self, run: Run, record: Trial | None) -> None:
-        """Keeps a run that is there once and in full; any other is cleared away, and made anew where it is missed."""
-        if record is None or not record.finished or record.number in self._runs or not _agrees(run, record):
+        """Keeps a run that is there once and in full, with what earlier versions of hpo wrote otherwise put right.
+
+        Any other is cleared away, and made anew where it is missed.
+        """
+        if record is None or not record.finished or record.number in self._runs or not _agrees(run, record, self._flat):
             self._client.delete_run(run.info.run_id)
             return
+        run_id = run.info.run_id
+        if run.info.status != STATUS[record.state]:
+            self._client.set_terminated(run_id, STATUS[record.state], run.info.end_time)
+        wanted = self._tags(record)
+        tags = [RunTag(key, wanted[key]) for key in sorted(wanted.keys() - run.data.tags.keys())]
         if run.data.tags.get("mlflow.parentRunId") != self._parent:
-            self._client.set_tag(run.info.run_id, "mlflow.parentRunId", self._parent)
-        self._runs[record.number] = _Child(run.info.run_id, record.attempt, record.state, done=True)
+            tags.append(RunTag("mlflow.parentRunId", self._parent))
+        log(self._client, run_id, [], [p for p in self._trial_params(record) if p.key not in run.data.params], tags)
+        if self._mark[0] in run.data.tags:
+            self._marked.add(record.number)
+        self._runs[record.number] = _Child(run_id, record.attempt, record.state, done=True)
+
+    def _mark_best(self) -> None:
+        """Moves the mark to the runs of the trials that are the best, or on the front, now."""
+        best = self._progress.best & self._runs.keys()
+        for number in self._marked - best:
+            if number in self._runs:
+                self._client.delete_tag(self._runs[number].run_id, self._mark[0])
+        for number in best - self._marked:
+            self._client.set_tag(self._runs[number].run_id, *self._mark)
+        self._marked = best
 
     def _find_or_create_experiment(self) -> str:
         experiment = self._client.get_experiment_by_name(self._study.name)
@@ -105,24 +176,24 @@ class MlflowStore:
         self._experiment = str(experiment.experiment_id)
         if experiment.lifecycle_stage == "deleted":
             self._client.restore_experiment(self._experiment)
-            for run in list(self._search("")):  # of studies that were deleted with it
-                if run.data.tags.get("hpo.uid") != self._uid:
-                    self._client.delete_run(run.info.run_id)
+            marked = f"tags.`{DELETED_TAG}` LIKE '%'"  # studies that `hpo delete` moved to the trash stay there
+            for parent in list(client.search(self._client, self._experiment, marked)):
+                if (uid := parent.data.tags[DELETED_TAG]) == parent.data.tags.get("hpo.uid") != self._uid:
+                    for run in list(runs_of(self._client, self._experiment, uid)):
+                        self._client.delete_run(run.info.run_id)
         return self._experiment
-
-    def _search(self, condition: str) -> Iterable[Run]:
-        return search(self._client, self._experiment, condition)
 
     def progress(self, trials: list[Trial]) -> None:
         log(self._client, self._parent, self._progress.after(trials))
+        self._mark_best()
 
     def end(self, status: str, unfinished: Sequence[Trial] = ()) -> None:
         for trial in unfinished:  # shown all the same; the next run of the study begins it anew
             if trial.number not in self._runs:
-                self._runs[trial.number] = self._create_child(trial, RUNNING, trial.attempt)
-                log(self._client, self._runs[trial.number].run_id, params=values.params(trial.params))
+                self._runs[trial.number] = self._create_child(trial)
+                log(self._client, self._runs[trial.number].run_id, params=self._trial_params(trial))
         ours = {self._parent} | {child.run_id for child in self._runs.values()}
-        for run in list(self._search(f"tags.`hpo.uid` = '{self._uid}'")):
+        for run in list(self._ours()):
             if run.info.run_id not in ours:  # a call that was tried twice, and obeyed twice
                 self._client.delete_run(run.info.run_id)
         for child in self._runs.values():
@@ -134,7 +205,7 @@ class MlflowStore:
 
     def write(self, trials: Sequence[Trial]) -> None:
         # A failed trial has an artifact, which no table takes.
-        whole = [trial for trial in trials if self._database and trial.finished and not self._begun(trial)]
+        whole = [trial for trial in trials if self._database and trial.finished and trial.number not in self._runs]
         whole = [trial for trial in whole if not trial.error]
         self._write_side_by_side([trial for trial in trials if trial not in whole])
         if whole:
@@ -165,70 +236,87 @@ class MlflowStore:
         if errors:
             raise errors[0]
 
-    def _begun(self, trial: Trial) -> bool:
-        return trial.number in self._runs
-
     def _finished(self, trial: Trial) -> bulk.Finished:
         return bulk.Finished(
             f"trial {trial.number}",
             STATUS[trial.state],
             self._start(trial),
-            values.milliseconds(trial.ended or 0),
-            self._tags(trial, trial.state, trial.attempt),
-            values.params(trial.params),
-            values.metrics(trial.reports) + values.objective(trial, trial.reports),
+            client.milliseconds(trial.ended or 0),
+            self._tags(trial),
+            self._trial_params(trial),
+            client.metrics(trial.reports) + client.objective(trial),
         )
 
     def _write(self, trial: Trial) -> None:
-        # The search goes on meanwhile. State and attempt are read before the reports: a finished trial gets no more of
-        # them, and what a new attempt reports is not mistaken for the old one's.
-        state, attempt = trial.state, trial.attempt
-        reports = list(trial.reports)
         child = self._runs.get(trial.number)
-        if child is not None and child.attempt != attempt:
+        if child is not None and child.attempt != trial.attempt:
             self._client.delete_run(child.run_id)
             child = None
-            del self._runs[trial.number]  # of a trial that waits for a worker nothing takes its place yet
-        if state == RUNNING and trial.started is None:
+            del self._runs[trial.number]
+        if not trial.finished and trial.started is None:
             return  # it waits for a worker
         if child is None:
-            child = self._runs[trial.number] = self._create_child(trial, state, attempt)
+            child = self._runs[trial.number] = self._create_child(trial)
         if child.done:
+            if child.state is not trial.state:  # a person has discarded it, or let it count again
+                self._client.set_tag(child.run_id, "hpo.state", trial.state)
+                child.state = trial.state
             return
-        metrics = values.metrics(reports[child.sent :])
-        if state != RUNNING:
-            metrics += values.objective(trial, reports)
-        tags = [] if child.state == state else [RunTag("hpo.state", state)]
+        metrics = client.metrics(trial.reports[child.sent :], flat=self._flat)
+        if trial.finished:
+            metrics += client.objective(trial)
+        tags = [] if child.state == trial.state else [RunTag("hpo.state", trial.state)]
+        tags += [RunTag(*tag) for tag in _feasible(trial).items()]
         if trial.error:
-            error = values.sayable(trial.error)
-            tags.append(RunTag("hpo.error", error.splitlines()[-1][:1000]))
-            self._client.log_text(child.run_id, error, "error.txt")
-        log(self._client, child.run_id, metrics, [] if child.has_params else values.params(trial.params), tags)
-        child.sent, child.has_params = len(reports), True
-        if state != RUNNING:
-            self._client.set_terminated(child.run_id, STATUS[state], values.milliseconds(trial.ended or 0))
+            error = trial.error
+            if len(error) > MAX_ERROR:
+                self._cut(f"errors are cut in their middle to {MAX_ERROR} characters")
+                error = f"{error[: MAX_ERROR // 2]}\n[...]\n{error[-MAX_ERROR // 2 :]}"
+            tags.append(RunTag("hpo.error", clean((error.rstrip().splitlines() or [""])[-1], MAX_LINE)))
+            self._client.log_text(child.run_id, clean(error, 2 * MAX_ERROR), "error.txt")
+        log(self._client, child.run_id, metrics, [] if child.has_params else self._trial_params(trial), tags)
+        child.sent, child.has_params = len(trial.reports), True
+        if trial.finished:
+            self._client.set_terminated(child.run_id, STATUS[trial.state], client.milliseconds(trial.ended or 0))
             child.done = True
 
-    def _create_child(self, trial: Trial, state: str, attempt: int) -> _Child:
-        tags = self._tags(trial, state, attempt)
+    def _create_child(self, trial: Trial) -> _Child:
+        tags = self._tags(trial)
         run = self._client.create_run(self._experiment, self._start(trial), tags, run_name=f"trial {trial.number}")
-        return _Child(str(run.info.run_id), attempt, state)
+        return _Child(str(run.info.run_id), trial.attempt, trial.state)
 
-    def _tags(self, trial: Trial, state: str, attempt: int) -> dict[str, str]:
+    def _tags(self, trial: Trial) -> dict[str, str]:
         return {
             "mlflow.parentRunId": self._parent,
             "hpo.study": self._study.name,
             "hpo.uid": self._uid,
             "hpo.role": "trial",
             "hpo.trial": str(trial.number),
-            "hpo.state": state,
+            "hpo.state": trial.state,
+            **_feasible(trial),
             "hpo.seed": str(trial.seed),
-            "hpo.attempt": str(attempt),
-            "hpo.worker": trial.worker or "",
+            "hpo.attempt": str(trial.attempt),
+            "hpo.worker": clean(trial.worker or "", MAX_TAG),
+            **({"hpo.from": clean(trial.place, MAX_TAG)} if trial.origin else {}),
+            **{key: self._source[key] for key in (SOURCE if (trial.started or 0) < self._since else self._source)},
         }
 
+    def _trial_params(self, trial: Trial) -> list[Param]:
+        """Of a trial: what was searched, and what the study fixes, which differs between studies."""
+        return self._params({**trial.params, **self._study.fixed})
+
+    def _params(self, found: Mapping[str, object], prefix: str = "") -> list[Param]:
+        """Parameters for MLflow, with a remark on what is cut."""
+        for name, value in found.items():
+            if len(prefix + name) > MAX_KEY:
+                self._cut(f"names are cut to {MAX_KEY} characters, such as {name[:20]}...")
+            if len(str(value)) > MAX_PARAM:
+                shown = f"fixed.{name}" if name in self._study.fixed else name
+                self._cut(f"values of {shown:.60} are cut to {MAX_PARAM} characters")
+        return client.params(found, prefix, flat=self._flat)
+
     def _start(self, trial: Trial) -> int:
-        return values.milliseconds(trial.started or self._started)
+        return client.milliseconds(trial.started or self._started)
 
 
 class _Child:
@@ -243,19 +331,78 @@ class _Child:
         self.has_params = False
 
 
-def _agrees(run: Run, trial: Trial) -> bool:
+def _feasible(trial: Trial) -> dict[str, str]:
+    """The tag that says whether a trial is within its bounds; none where it was not judged."""
+    return {} if trial.feasible is None else {"hpo.feasible": str(trial.feasible).lower()}
+
+
+def _agrees(run: Run, trial: Trial, flat: bool) -> bool:
     """Whether a run says what the record says, as far as a list of runs shows it: all but the curves' middles."""
-    logged = values.metrics(trial.reports) + values.objective(trial, trial.reports)
-    last = {key: metric.value for key, metric in values.latest(logged).items()}
+    logged = client.metrics(trial.reports, flat=flat) + client.objective(trial)
+    last = {key: metric.value for key, metric in client.latest(logged).items()}
     return (
-        run.info.status == STATUS[trial.state]
+        run.info.status in (STATUS[trial.state], "KILLED" if trial.state == State.PRUNED else "")
         and run.data.tags.get("hpo.state") == trial.state
-        and run.info.end_time == values.milliseconds(trial.ended or 0)
-        and values.texts(trial.params).items() <= run.data.params.items()
+        and _feasible(trial).items() <= run.data.tags.items()
+        and run.info.end_time == client.milliseconds(trial.ended or 0)
+        and client.texts(trial.params, flat=flat).items() <= run.data.params.items()
         and all(_same(run.data.metrics.get(key), value) for key, value in last.items())
         and ("objective" in run.data.metrics) == ("objective" in last)
     )
 
 
 def _same(found: float | None, value: float) -> bool:
-    return found is not None and (found == values.stored(value) or (math.isnan(found) and math.isnan(value)))
+    return found is not None and (found == client.stored(value) or (math.isnan(found) and math.isnan(value)))
+
+
+class Progress:
+    """How far a study is, as metrics over its finished trials: step n is the state after n of them."""
+
+    def __init__(self, study: Study) -> None:
+        self._seen: set[int] = set()
+        self._counts = {State.COMPLETE: 0, State.PRUNED: 0, State.FAILED: 0}
+        self._best = BestSoFar(study.direction)
+        self._objectives = study.objectives
+        self._front: list[Trial] = []
+        self._waiting: list[Trial] = []
+        self._volume = 0.0
+        self._covered: Covered | None = None
+
+    @property
+    def best(self) -> set[int]:
+        """The numbers of the trials on the front; with one objective, of the best one alone."""
+        return {trial.number for trial in self._front}
+
+    def after(self, trials: Iterable[Trial], skip: float = 0) -> list[Metric]:
+        """The points that finished trials add, in their order; trials counted before and the first steps add none."""
+        points = []
+        for trial in trials:
+            if trial.number in self._seen:
+                continue
+            self._seen.add(trial.number)
+            self._counts[trial.state] = self._counts.get(trial.state, 0) + 1
+            self._best.add(trial)
+            front = front_of([*self._front, trial], self._objectives)
+            self._front = front if len(self._objectives) > 1 else front[:1]
+            best = self._so_far(trial)
+            when, step = client.milliseconds(trial.ended or 0), len(self._seen)
+            if step > skip:
+                numbers = {"trials_finished": step} | {f"trials_{state}": n for state, n in self._counts.items()}
+                points += [Metric(name, value, when, step) for name, value in (numbers | best).items()]
+        return points
+
+    def _so_far(self, trial: Trial) -> dict[str, float]:
+        """How good the best are by now: their value, or what up to three objectives cover below the reference point."""
+        if len(self._objectives) == 1:
+            return {} if self._best.value is None else {"best_objective": self._best.value}
+        if len(self._objectives) > EXACT:
+            return {}
+        self._waiting += [trial] if counts_as_best(trial) else []
+        if self._covered is None and len(self._waiting) == FIRST:
+            self._covered = Covered(costs_of(self._waiting, self._objectives).max(axis=0))
+        if self._covered is None:
+            return {}
+        for point in costs_of(self._waiting, self._objectives):  # those that are not counted yet
+            self._volume = self._covered.add(point)
+        self._waiting = []
+        return {"hypervolume": self._volume}

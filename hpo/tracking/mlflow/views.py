@@ -1,8 +1,9 @@
-"""What the MLflow UI shows of a study as it opens: two views saved on the experiment, and links to them.
+"""What the MLflow UI shows of a study as it opens: views saved on the experiment, and links to them.
 
 The UI keeps columns, order and charts of a saved view in an experiment tag and opens it by the tag's name in the link
 (``viewStateShareKey``). What a view leaves out is the UI's default. A view cannot open the runs under a parent: trials
-are listed flat, best first, in one view, and under their study in the other.
+are listed flat, best first, in one view, and under their study in the other. A study with several objectives has a
+third view, of its front.
 """
 
 from __future__ import annotations
@@ -12,20 +13,24 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 from urllib.parse import urlencode
 
 from mlflow import MlflowClient
 
-from hpo.space import Choice
 from hpo.study import Study
-from hpo.tracking.mlflow.client import connect
-from hpo.tracking.mlflow.values import key
+from hpo.study.markdown import searched
+from hpo.tracking.mlflow.client import MAX_VIEW, clean, connect, key, metric_key
+from hpo.tracking.mlflow.describe import LONGEST
+from hpo.trial import Direction
 
 # Views by the names in their links, and how the UI's menu of views calls them.
-TRIALS, STUDY = "trials", "study"
-TITLES = {TRIALS: "Trials, best first", STUDY: "Study and its trials"}
+FRONT, TRIALS, STUDY = "front", "trials", "study"
+TITLES = {FRONT: "Pareto front", TRIALS: "Trials, best first", STUDY: "Study and its trials"}
 
+# The experiment's description, and how it begins where hpo wrote it.
+NOTE, OPENING = "mlflow.note.content", "hpo study: "
 # Without it the UI takes an experiment for one of language models, and shows none of its runs.
 KIND = ("mlflow.experimentKind", "custom_model_development")
 _PREFIX = "mlflow.sharedViewState."
@@ -33,39 +38,56 @@ _PREFIX = "mlflow.sharedViewState."
 _CHECKBOX = "1"
 # How many runs the UI draws in one chart before a person asks for more.
 _DRAWN = 20
+# The metrics of the study's own run; with several objectives there is no single best value.
+COURSE, FRONT_COURSE = ("best_objective", "trials_finished"), ("hypervolume", "trials_finished")
 
 
-def tags(study: Study, created: float) -> dict[str, str]:
-    """The tags of a study's experiment.
+def tags(study: Study, created: float) -> tuple[dict[str, str], int]:
+    """The tags of a study's experiment, with as many of its parameters as fit into MLflow's limit.
 
     Args:
         study: What is searched.
         created: Seconds since the epoch, for the menu of views.
+
+    Returns:
+        The tags, and how many parameters, from the first on, they show.
     """
-    params = [key(parameter.name) for parameter in study.space.parameters]
-    metric = key(study.metric)
-    best = {"orderByKey": "metrics.`objective`", "orderByAsc": study.direction == "minimize"}
+    shown = len(study.space.parameters)
+    while max(map(len, (found := _tags(study, created, shown)).values())) > MAX_VIEW:
+        shown = shown * 2 // 3
+    return found, shown
+
+
+def _tags(study: Study, created: float, shown: int) -> dict[str, str]:
+    params = [key(parameter.name) for parameter in study.space.parameters[:shown]]
+    several = len(study.objectives) > 1
+    metrics = [metric_key(name) for name in study.objectives]
+    best = {"orderByKey": "metrics.`objective`", "orderByAsc": study.direction is Direction.MINIMIZE}
+    columns = [f"params.`{name}`" for name in params]
+    values = [f"metrics.`{name}`" for name in (metrics if several else ["objective"])]
+    course = FRONT_COURSE if several else COURSE
     states = {
         TRIALS: {
-            **_table(["tags.`hpo.state`", "metrics.`objective`", *(f"params.`{name}`" for name in params)]),
-            **_charts("Trials", [*_over_the_space(study, params), _line(metric)]),
+            **_table(["tags.`hpo.pareto`" if several else "tags.`hpo.best`", "tags.`hpo.state`", *values, *columns]),
+            **_charts("Trials", [*_fronts(metrics), *_over_the_space(study, params, metrics), *map(_line, metrics)]),
             "searchFilter": "tags.`hpo.role` = 'trial'",
             "runsHiddenMode": "FIRST_20_RUNS",
             **best,
         },
         STUDY: {
-            **_table(
-                [
-                    "tags.`hpo.state`",
-                    *(f"metrics.`{name}`" for name in ("objective", "best_objective", "trials_finished")),
-                    *(f"params.`{name}`" for name in params),
-                ]
-            ),
-            **_charts("Study", [_line("best_objective"), _line("trials_finished")]),
+            **_table(["tags.`hpo.state`", *values, *(f"metrics.`{name}`" for name in course), *columns]),
+            **_charts("Study", map(_line, course)),
             "orderByKey": "attributes.start_time",
             "orderByAsc": False,
         },
     }
+    if several:
+        states[FRONT] = {
+            **_table([*values, *columns, "tags.`hpo.state`"]),
+            **_charts("Front", [*_fronts(metrics), _parallel(params, metrics)]),
+            "searchFilter": "tags.`hpo.pareto` = 'true'",
+            **best,
+        }
     milliseconds = int(created * 1000)
     return dict([KIND]) | {
         _PREFIX + view: json.dumps({"name": TITLES[view], "createdAt": milliseconds, "state": _packed(state)})
@@ -73,7 +95,7 @@ def tags(study: Study, created: float) -> dict[str, str]:
     }
 
 
-def save(client: MlflowClient, experiment_id: str, study: Study, created: float) -> None:
+def save(client: MlflowClient, experiment_id: str, study: Study, created: float) -> int:
     """Saves a study's views on its experiment; those that a person has changed stay as they are.
 
     Args:
@@ -81,18 +103,41 @@ def save(client: MlflowClient, experiment_id: str, study: Study, created: float)
         experiment_id: The study's experiment.
         study: What is searched.
         created: Seconds since the epoch, when the study was; views of a study of the same name before it are replaced.
+
+    Returns:
+        How many parameters the views show.
     """
     there = client.get_experiment(experiment_id).tags
-    for name, value in tags(study, created).items():
-        if name not in there or (name.startswith(_PREFIX) and _created(there[name]) != _created(value)):
-            client.set_experiment_tag(experiment_id, name, value)
+    wanted, shown = tags(study, created)
+    saved = {name: (_view(there.get(name, "")), _view(value)) for name, value in wanted.items() if name != KIND[0]}
+    earlier = any(found.get("createdAt") != ours["createdAt"] for found, ours in saved.values())
+    if NOTE not in there or (earlier and there[NOTE].startswith(OPENING)):
+        client.set_experiment_tag(experiment_id, NOTE, note(study, experiment_id))
+    if KIND[0] not in there:
+        client.set_experiment_tag(experiment_id, *KIND)
+    for name, (found, ours) in saved.items():
+        # The UI marks what a person has changed.
+        if found.get("createdAt") != ours["createdAt"] or ("updatedAt" not in found and found != ours):
+            client.set_experiment_tag(experiment_id, name, wanted[name])
+    return shown
 
 
-def _created(value: str) -> Any:
+def _view(value: str) -> dict[str, Any]:
+    """A saved view; empty where there is none as this version of the UI saves it."""
     try:
-        return json.loads(value).get("createdAt")
-    except (ValueError, AttributeError):  # not a view as this version of the UI saves it
-        return None
+        found = json.loads(value)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def note(study: Study, experiment_id: str) -> str:
+    """The experiment's description in Markdown; MLflow shows its first line on every page of the experiment."""
+    shown = [("trials", TRIALS, False), ("charts", TRIALS, True), ("study", STUDY, True)]
+    if len(study.objectives) > 1:
+        shown.insert(0, ("front", FRONT, True))
+    links = ", ".join(f"[{title}]({_path(experiment_id, view, charts=charts)})" for title, view, charts in shown)
+    return clean(f"{OPENING}{links}\n\n{searched(study)}", LONGEST)
 
 
 @dataclass(frozen=True)
@@ -137,9 +182,14 @@ def find(uri: str, name: str | None = None) -> Place | None:
 
 def link(server: str, place: Place, view: str = TRIALS, *, charts: bool = False) -> str:
     """Where an MLflow server shows a study's view, as a table or as charts."""
-    query = {"viewStateShareKey": view} if view in place.views else {}
+    path = _path(place.experiment_id, view if view in place.views else None, charts=charts)
+    return f"{server.rstrip('/')}/{path}"
+
+
+def _path(experiment_id: str, view: str | None, *, charts: bool) -> str:
+    query = {"viewStateShareKey": view} if view else {}
     query |= {"compareRunsMode": "CHART" if charts else "TABLE", "workflowType": "machine_learning"}
-    return f"{server.rstrip('/')}/#/experiments/{place.experiment_id}/runs?{urlencode(query)}"
+    return f"#/experiments/{experiment_id}/runs?{urlencode(query)}"
 
 
 def _packed(state: Mapping[str, Any]) -> str:
@@ -162,22 +212,31 @@ def _charts(title: str, cards: Iterable[dict[str, Any]]) -> dict[str, Any]:
     return {"compareRunSections": [section], "compareRunCharts": charts, "isAccordionReordered": True}
 
 
-def _over_the_space(study: Study, params: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The objective over all parameters at once, and over each number among them."""
-    yield {
+def _parallel(params: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:
+    return {
         "type": "PARALLEL",
         "selectedParams": list(params),
-        "selectedMetrics": ["objective"],
+        "selectedMetrics": list(metrics),
         "showAllRuns": True,
     }
-    for parameter, name in zip(study.space.parameters, params, strict=True):
-        if not isinstance(parameter, Choice):
-            yield {
-                "type": "SCATTER",
-                "xaxis": {"key": name, "type": "PARAM"},
-                "yaxis": {"key": "objective", "type": "METRIC"},
-                "runsCountToCompare": 100,
-            }
+
+
+def _fronts(metrics: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Every two objectives against each other."""
+    for x, y in combinations(metrics, 2):
+        yield _scatter({"key": x, "type": "METRIC"}, {"key": y, "type": "METRIC"})
+
+
+def _over_the_space(study: Study, params: Sequence[str], metrics: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The objectives over all parameters at once, and the first one over each number among them."""
+    yield _parallel(params, metrics if len(metrics) > 1 else ["objective"])
+    for parameter, name in zip(study.space.parameters, params, strict=False):
+        if parameter.ordered:
+            yield _scatter({"key": name, "type": "PARAM"}, {"key": "objective", "type": "METRIC"})
+
+
+def _scatter(x: dict[str, str], y: dict[str, str]) -> dict[str, Any]:
+    return {"type": "SCATTER", "xaxis": x, "yaxis": y, "runsCountToCompare": 100}
 
 
 def _line(metric: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Makes the screenshots of docs/images anew, from studies run for real: ``python tests/hpo/browser/pictures.py``.
 
-Needs Chromium, the real MNIST (HPO_DATA_DIR) and a minute or two. ``pictures.py ui`` and ``pictures.py report`` make
-a part.
+Needs Chromium, the real MNIST (HPO_DATA_DIR) and a minute or two. ``pictures.py ui``, ``pictures.py report`` and
+``pictures.py front`` make a part.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PATIENCE = 120_000
 def main() -> None:
     from playwright.sync_api import sync_playwright
 
-    parts = sys.argv[1:] or ["ui", "report"]
+    parts = sys.argv[1:] or ["ui", "report", "front"]
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), chromium_sandbox=os.geteuid() != 0
@@ -41,6 +41,12 @@ def main() -> None:
             hpo("run", "studies/fig_6_24.toml", "--quiet", "--tracking", "none", folder=folder)
             hpo("report", "fig-6-24", folder=folder)
             report(browser, Path(folder, "reports", "fig-6-24", "report.html"))
+        if "front" in parts:
+            hpo("run", "studies/accuracy_and_size.toml", "--quiet", "--tracking", "none", folder=folder)
+            hpo("report", "accuracy-and-size", folder=folder)
+            image = IMAGES / "accuracy_and_size.png"
+            shutil.copy(Path(folder, "reports", "accuracy-and-size", "pareto_front.png"), image)
+            small(image)
         browser.close()
 
 
@@ -54,38 +60,47 @@ def served(folder: str) -> Iterator[dict[str, str]]:
     with log.open("w") as out:
         server = subprocess.Popen(command, cwd=folder, stdout=out, stderr=out)
     try:
-        while "Ctrl-C ends it" not in log.read_text():
+        while "Press Ctrl-C to stop" not in log.read_text():
             assert server.poll() is None, log.read_text()
             time.sleep(0.2)
-        yield {line.split(": ")[0]: line.split()[-1] for line in log.read_text().splitlines() if "/#/" in line}
+        yield {line.split(": ")[0]: line.split()[-1] for line in log.read_text().splitlines() if "#/" in line}
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(60)
 
 
 def report(browser: Any, file: Path) -> None:
-    """The top of a report's page."""
-    page = browser.new_page(viewport={"width": 1180, "height": 1040})
-    page.goto(file.as_uri())
-    page.screenshot(path=IMAGES / "report.png")
-    page.close()
+    """The top of a report's page, its figures with a marked trial in the dark, and what a phone shows."""
+    for name, size, scheme in (
+        ("report", {"width": 1180, "height": 1040}, "light"),
+        ("report_dark", {"width": 1180, "height": 900}, "dark"),
+        ("report_narrow", {"width": 400, "height": 800}, "light"),
+    ):
+        page = browser.new_page(viewport=size, color_scheme=scheme)
+        page.goto(file.as_uri())
+        if scheme == "dark":
+            page.locator("table.sortable tbody tr", has_text="complete").nth(3).click()
+            page.locator("#figure-slices").scroll_into_view_if_needed()
+            page.evaluate("document.querySelector('#figure-slices').scrollIntoView()")
+        page.screenshot(path=IMAGES / f"{name}.png")
+        small(IMAGES / f"{name}.png")
+        page.close()
+
+
+def small(file: Path) -> None:
+    """Makes a screenshot a picture of few colours."""
+    from PIL import Image
+
+    Image.open(file).convert("RGB").quantize(128).save(file, optimize=True)
 
 
 def ui(browser: Any, links: dict[str, str]) -> None:
-    """The table of trials, their charts, and a trial's curves."""
+    """The table of trials, as a new browser shows it at the root; a trial's curves; and the charts of all trials."""
     page = browser.new_page(viewport={"width": 1500, "height": 760})
     page.set_default_timeout(PATIENCE)
-    page.add_init_script(  # as a person's browser remembers it: model training, and the assistant's panel closed
-        """localStorage.setItem("mlflow.assistant.panelOpen_v1", "false");
-        localStorage.setItem("mlflow.workflowType_v1", '"machine_learning"');"""
-    )
-    for _ in range(2):  # on its first visit a browser is shown what is new
-        page.goto(links["digits"])
-        page.wait_for_selector(".ag-row .ag-cell")
-        page.goto("about:blank")
-    page.goto(links["digits"])
+    page.goto(links["digits"].partition("#")[0])
     page.wait_for_selector(".ag-row .ag-cell")
-    page.wait_for_timeout(2000)
+    page.wait_for_timeout(4000)
     page.screenshot(path=IMAGES / "mlflow_trials.png")
     page.locator(".ag-row a", has_text="trial").first.click()
     page.get_by_role("tab", name="Model metrics").click()

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from hpo.ledger import books
+from hpo.ledger import snapshots as books
 from hpo.ledger.address import parse
-from hpo.ledger.books import Book
+from hpo.ledger.snapshots import Snapshot
 from hpo.tracking.mlflow import views
-from hpo.trial import COMPLETE, FAILED, PRUNED, Trial, best_first
+from hpo.trial import Direction, State, Trial, best_first
 
 # One worker starts server and browser, and runs the study, once.
-pytestmark = pytest.mark.xdist_group("mlflow ui")
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("mlflow ui")]
 
 STUDY = """
 name = "seen"
@@ -46,13 +46,13 @@ PATIENCE = 60_000
 class Seen(NamedTuple):
     """A study that was run, and where the UI shows it."""
 
-    book: Book
+    book: Snapshot
     server: str
     place: views.Place
 
     @property
     def ranked(self) -> list[Trial]:
-        return best_first(self.book.trials, "maximize")
+        return best_first(self.book.trials, Direction.MAXIMIZE)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def curves(page: Any, count: int) -> list[dict[str, Any]]:
 
 
 def test_the_study_has_every_state(seen: Seen) -> None:
-    assert {trial.state for trial in seen.book.trials} == {COMPLETE, PRUNED, FAILED}
+    assert {trial.state for trial in seen.book.trials} == {State.COMPLETE, State.PRUNED, State.FAILED}
 
 
 def test_the_table_shows_state_value_and_parameters_of_every_trial_best_first_without_a_click(
@@ -124,7 +124,7 @@ def test_the_table_shows_state_value_and_parameters_of_every_trial_best_first_wi
     page.get_by_role("link", name="trial 0", exact=True).wait_for()
     shown = {name(row): row for row in rows(page)}
     assert set(shown) == {f"trial {trial.number}" for trial in seen.book.trials}
-    values = [float(row["metrics.`objective`"]) for row in shown.values() if row["tags.`hpo.state`"] == COMPLETE]
+    values = [float(row["metrics.`objective`"]) for row in shown.values() if row["tags.`hpo.state`"] == State.COMPLETE]
     assert values == [trial.value for trial in seen.ranked]
     for trial in seen.book.trials:
         row = shown[f"trial {trial.number}"]
@@ -132,6 +132,37 @@ def test_the_table_shows_state_value_and_parameters_of_every_trial_best_first_wi
         assert float(row["params.`lr`"]) == trial.params["lr"]
         assert row["params.`optimizer`"] == trial.params["optimizer"]
         assert row["metrics.`objective`"] == ("-" if trial.value is None else str(trial.value))
+
+
+def test_a_pruned_trial_does_not_look_like_a_failure_and_the_best_one_is_marked(seen: Seen, page: Any) -> None:
+    page.goto(views.link(seen.server, seen.place))
+    page.get_by_role("link", name="trial 0", exact=True).wait_for()
+    (best,) = [row for row in rows(page) if row["tags.`hpo.best`"] == "best"]
+    assert (name(best), best["tags.`hpo.state`"]) == (f"trial {seen.ranked[0].number}", State.COMPLETE)
+    signs = page.evaluate(
+        """() => {
+            const signs = {}, rows = {};
+            for (const cell of document.querySelectorAll(".ag-row .ag-cell"))
+                (rows[cell.closest(".ag-row").getAttribute("row-index")] ??= {})[cell.getAttribute("col-id")] = cell;
+            for (const cells of Object.values(rows)) {
+                const [state, made] = [cells["tags.`hpo.state`"], cells["runDateAndNestInfo"]];
+                (signs[state.innerText.trim()] ??= []).push(made.querySelector("svg").outerHTML);
+            }
+            return signs;
+        }"""
+    )
+    assert set(signs[State.PRUNED]) == set(signs[State.COMPLETE])
+    assert not set(signs[State.PRUNED]) & set(signs[State.FAILED])
+
+
+def test_in_a_fresh_browser_the_study_is_three_clicks_from_the_root_of_a_bare_server(seen: Seen, page: Any) -> None:
+    page.goto(seen.server)
+    page.get_by_role("link", name="seen", exact=True).click()
+    page.get_by_role("button", name="Got it").click()  # MLflow shows an experiment of language models, with a hint
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name="trials", exact=True).click()
+    opened.value.get_by_role("link", name=f"trial {seen.ranked[0].number}", exact=True).wait_for(timeout=PATIENCE)
+    opened.value.close()
 
 
 def test_the_study_opens_over_its_trials(seen: Seen, page: Any) -> None:

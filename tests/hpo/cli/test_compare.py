@@ -6,11 +6,12 @@ import json
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import QUICK, STUDY, CommandLine
 
-from hpo.ledger import books
+from hpo.ledger import snapshots as books
 from hpo.ledger.address import parse
 from hpo.ledger.ledger import Ledger
 from hpo.study import load
@@ -31,7 +32,7 @@ def two(hpo: CommandLine) -> CommandLine:
     return hpo
 
 
-def compare(hpo: CommandLine, *words: str, code: int = 0) -> dict:
+def compare(hpo: CommandLine, *words: str, code: int = 0) -> Any:
     return hpo("compare", *words, "--json", "--workers", "0", "--quiet", code=code).json
 
 
@@ -113,12 +114,12 @@ def test_an_interrupted_comparison_goes_on_with_the_same_command(two: CommandLin
         process.kill()
         process.wait()
     assert process.returncode == 130
-    assert "interrupted; the same `hpo compare s.toml o.toml` goes on with it" in err
+    assert "interrupted; run the same command to resume: hpo compare s.toml o.toml" in err
     assert list(books.read_all(parse("hpo.journal"), lambda name: True)) == ["small-r0"]
     assert two(*words).json["common"]["trials"] == TRIALS
 
 
-@pytest.mark.slow
+@pytest.mark.experiment
 def test_ray_runs_the_repeats_one_after_another(two: CommandLine) -> None:
     found = two("compare", "s.toml", "o.toml", "--repeats", "2", "--workers", "2", "--json", "--quiet").json
     assert [len(side["best"]) for side in found["studies"]] == [2, 2]
@@ -191,7 +192,7 @@ def test_the_figure_is_written_as_png_and_svg(two: CommandLine) -> None:
     files = compare(two, "s.toml", "o.toml", "--repeats", "2", "--out", "figures")["files"]
     assert files == ["figures/comparison.png", "figures/comparison.svg"]
     assert Path(files[0]).read_bytes().startswith(b"\x89PNG")
-    drawn = Path(files[1]).read_text()
+    drawn = Path(files[1]).read_text(encoding="utf-8")
     assert all(word in drawn for word in ("small", "other", "finished trials", "best loss so far"))
 
 
@@ -200,7 +201,7 @@ def test_an_unfinished_study_is_told_and_counts_as_far_as_it_has_come(two: Comma
     Ledger.open(parse("hpo.journal"), load("s.toml")).close()  # a driver that was given more, and did nothing
     two("run", "o.toml", *QUICK)
     ended = two("compare", "small", "other", "--json")
-    assert "hpo: small is stopped: it counts as far as it has come" in ended.err
+    assert "hpo: small is stopped: only its finished trials count" in ended.err
     assert ended.json["common"]["trials"] == 2
 
 
@@ -210,15 +211,16 @@ def test_an_unfinished_study_is_told_and_counts_as_far_as_it_has_come(two: Comma
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("s.toml",), "it takes two studies to compare"),
-        (("s.toml", "s.toml"), "each study needs a name of its own, got small, small"),
-        (("s.toml", "o.toml", "--set", "name=x"), "each study needs a name of its own, got x, x"),
+        (("s.toml",), "compare: give at least two studies"),
+        (("s.toml", "s.toml"), "each study needs its own name, got small, small"),
+        (("s.toml", "o.toml", "--set", "name=x"), "each study needs its own name, got x, x"),
         (("s.toml", "absent"), "there is no study 'absent' in hpo.journal"),
         (("s.toml", "absent.toml"), "absent.toml: cannot be read"),
         (("s.toml", "o.toml", "--vary", "worse"), "--vary: fixed.worse must be a whole number, got 2.0"),
         (("s.toml", "o.toml", "--set", "sampler.seed=4294967295"), "sampler.seed: must be"),
         (("s.toml", "o.toml", "--workers", "x"), "--workers: must be a whole number or auto, got 'x'"),
-        (("a", "b", "--set", "budget.trials=3"), "--set: there is no study file among the studies"),
+        (("a", "b", "--target", "nan"), "--target: must be a finite number, got nan"),
+        (("a", "b", "--set", "budget.trials=3"), "--set: applies to study files only, and none is given"),
     ],
 )
 def test_bad_input_is_one_message_and_nothing_is_run(two: CommandLine, words: tuple[str, ...], message: str) -> None:
@@ -235,14 +237,63 @@ def test_two_metrics_cannot_be_compared(two: CommandLine) -> None:
     assert "direction must be the same, got 'minimize' in small and 'maximize' in other" in ended.err
 
 
+@pytest.fixture
+def fronts(hpo: CommandLine) -> CommandLine:
+    """Two studies with two objectives, the second of which has shifted both for the worse."""
+    (hpo.folder / "pairs.py").write_text(
+        "def both(params, seed):\n"
+        "    shift = params.get('shift', 0.0)\n"
+        "    yield {'loss': params['x'] ** 2 + shift, 'size': (params['x'] - 1) ** 2 + shift}\n"
+    )
+    for name, fixed in (("near", ""), ("far", "[fixed]\nshift = 0.5\n")):
+        (hpo.folder / f"{name}.toml").write_text(
+            f'name = "{name}"\nobjective = "pairs:both"\n[objectives]\nloss = "minimize"\nsize = "minimize"\n'
+            f"{fixed}[space]\nx = {{ low = -1.0, high = 2.0 }}\n[budget]\ntrials = 8\n"
+        )
+    return hpo
+
+
+def test_studies_with_several_objectives_are_compared_by_hypervolume(fronts: CommandLine) -> None:
+    found = compare(fronts, "near.toml", "far.toml", "--repeats", "8", "--out", "figure")
+
+    assert (found["metric"], found["direction"]) == ("hypervolume", "maximize")
+    assert found["objectives"] == {"loss": "minimize", "size": "minimize"}
+    trials = [t for book in books.read_all(parse("hpo.journal"), lambda name: True).values() for t in book.trials]
+    assert found["reference"].keys() == {"loss", "size"}
+    assert found["reference"]["loss"] <= max(trial.values[0] for trial in trials)
+    assert [contrast["better"] for contrast in found["contrasts"]] == ["near", "near"]
+    near, far = (study["best"] for study in found["studies"])
+    assert all(0 <= worse < better <= 1 for worse, better in zip(far, near, strict=True))
+    assert (fronts.folder / "figure" / "comparison.svg").exists()
+
+    said = fronts("compare", "near", "far").out
+    assert "minimize loss, minimize size: compared by the share" in " ".join(said.split())
+    assert "hypervolume, maximize, on a common budget of 8 trials" in said
+
+
+def test_different_objectives_cannot_be_compared(fronts: CommandLine) -> None:
+    path = fronts.folder / "far.toml"
+    path.write_text(path.read_text().replace('size = "minimize"', 'size = "maximize"'))
+    ended = fronts("compare", "near.toml", "far.toml", code=2)
+    assert (
+        "objectives must be the same, got 'minimize loss, minimize size' in near and 'minimize loss, maximize size' "
+        "in far"
+    ) in ended.err
+
+
+def test_one_objective_cannot_be_compared_with_two(fronts: CommandLine) -> None:
+    ended = fronts("compare", "near.toml", "s.toml", code=2)
+    assert "objectives must be the same, got 'minimize loss, minimize size' in near and" in ended.err
+
+
 def test_repeats_of_another_sampler_are_not_taken_for_this_one(two: CommandLine) -> None:
     compare(two, "s.toml", "o.toml", "--repeats", "1")
     ended = two("compare", "s.toml", "o.toml", "--repeats", "2", "--set", "sampler.name=qmc", code=2)
     assert 'sampler: other-r0 was run with {"name": "random", "seed": 0}, now it is {"name": "qmc"' in ended.err
-    assert "`hpo delete other-r0`" in ended.err
+    assert "run: hpo delete other-r0" in ended.err
 
 
 def test_other_differences_are_remarked_on(two: CommandLine) -> None:
     ended = two("compare", "s.toml", "o.toml", "--repeats", "1", "--workers", "0", "--quiet", "--json")
-    assert ended.err == "hpo: small and other differ in fixed too\n"
+    assert ended.err == "hpo: small and other also differ in fixed\n"
     assert json.loads(ended.out)["files"] == []

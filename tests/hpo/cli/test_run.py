@@ -10,7 +10,7 @@ import pytest
 from command_line import QUICK, CommandLine
 
 from hpo.ledger import lock
-from hpo.ledger.address import parse
+from hpo.ledger.address import Address, parse
 
 # What it prints ----------------------------------------------------------------------------------------------------
 
@@ -43,9 +43,21 @@ def test_quiet_means_results_only(hpo: CommandLine) -> None:
 
 def test_json_is_the_head_of_the_study_and_nothing_else(hpo: CommandLine) -> None:
     head = hpo.run("--json").json
-    assert list(head) == ["name", "state", "direction", "metric", "budget", "trials", "best"]
+    assert list(head) == [
+        "name",
+        "state",
+        "direction",
+        "metric",
+        "budget",
+        "trials",
+        "retried",
+        "inherited",
+        "counted",
+        "best",
+    ]
     assert head["trials"] == {"complete": 5, "pruned": 0, "failed": 0, "running": 0}
-    assert head == hpo("list", "--json").json[0]
+    (listed,) = hpo("list", "--json").json
+    assert listed == head | {"created": listed["created"]}
 
 
 def test_nothing_is_said_twice(hpo: CommandLine) -> None:
@@ -121,7 +133,7 @@ def test_a_contradiction_is_spelled_out(hpo: CommandLine, override: str, differe
     hpo.run("--set", "budget.trials=1")
     refused = hpo.run("--set", override, code=2)
     assert refused.out == ""
-    assert refused.err.splitlines() == [
+    assert refused.err.splitlines()[-2:] == [
         "hpo: s.toml with --set: contradicts the ledger's study 'small'; choose another name, or `hpo delete small`:",
         f"  {difference}",
     ]
@@ -143,7 +155,7 @@ def test_a_study_that_runs_is_not_run_twice(hpo: CommandLine) -> None:
     finally:
         held.release()
     assert refused.err.startswith("hpo: study 'small' is being run by pid ")
-    assert refused.err.endswith("; `hpo show small` follows it\n")
+    assert refused.err.endswith("; follow it with: hpo show small --watch\n")
     hpo.run()
 
 
@@ -154,7 +166,7 @@ def test_ten_failures_at_first_stop_the_study_with_the_last_ones_traceback(hpo: 
     ended = hpo.run("--set", "objective=small_objectives:failing", "--set", "budget.trials=50", "-q", code=1)
     lines = ended.err.splitlines()
     assert lines[:2] == [
-        "hpo: the first 10 trials all failed, the last one with:",
+        "hpo: the first 10 trials all failed; run the study again to retry them. The last error:",
         "Traceback (most recent call last):",
     ]
     assert lines[-1] == "RuntimeError: out of luck"
@@ -166,15 +178,61 @@ def test_ten_failures_at_first_stop_the_study_with_the_last_ones_traceback(hpo: 
 def test_fewer_than_ten_trials_that_all_fail_end_with_a_traceback_too(hpo: CommandLine) -> None:
     ended = hpo.run("--set", "objective=small_objectives:failing", "-q", code=1)
     assert ended.out.strip() == "small: 5 failed in hpo.journal"
-    assert ended.err.startswith("hpo: no trial of small is complete; the last one ended with:\nTraceback ")
+    assert ended.err.startswith(
+        "hpo: no trial of small is complete: 5 of 5 trials failed: RuntimeError: out of luck (5); to see a traceback: "
+        "hpo show small --trial 4. The last one ended with:\nTraceback "
+    )
     assert ended.err.endswith("RuntimeError: out of luck\n")
+
+
+def test_infeasible_trials_are_counted_shown_and_do_not_stop_the_study(hpo: CommandLine) -> None:
+    infeasible = ["--set", "trial.infeasible=['small_objectives.Diverged']"]
+    ended = hpo.run("--set", "objective=small_objectives:mostly_diverging", "--set", "budget.trials=14", *infeasible)
+    head = hpo("show", "small", "--json").json
+    assert head["trials"] == {"complete": 1, "pruned": 0, "failed": 0, "running": 0, "infeasible": 13}
+    assert "small: 1 complete, 13 infeasible in hpo.journal" in ended.out
+    assert "1 complete, 13 infeasible" in ended.err.splitlines()[-1]
+    shown = hpo("show", "small", "--trial", "0").out
+    assert shown.startswith("small, trial 0: infeasible")
+    assert "Diverged: the loss became nan" in shown
+    assert "infeasible" in hpo("show", "small").out
+
+
+def test_a_study_without_a_feasible_trial_says_so_and_names_the_nearest(hpo: CommandLine) -> None:
+    ended = hpo.run("--set", "constraints.metrics={ acc = { min = 2.0 } }")
+    head = hpo("show", "small", "--json").json
+    assert head["best"] == []
+    nearest = head["nearest"]
+    assert nearest["feasible"] is False
+    assert nearest["violations"]["acc"] == pytest.approx(1 + nearest["params"]["lr"])
+    assert nearest["params"]["lr"] == min(row["params.lr"] for row in hpo("export", "small", "--json").json)
+    words = f"no trial satisfies acc >= 2; the nearest is trial {nearest['number']}: acc is "
+    assert words in ended.out
+    assert words in hpo("show", "small").out
+    assert words in hpo("best", "small", code=1).err
+    assert (
+        f"violates  acc, by {1 + nearest['params']['lr']:.6g}"
+        in hpo("show", "small", "--trial", str(nearest["number"])).out
+    )
+
+
+def test_a_trial_beyond_its_bounds_is_not_among_the_best(hpo: CommandLine) -> None:
+    free = hpo.run("--json").json["best"]
+    bound = 1 - free[1]["params"]["lr"] - 1e-9
+    hpo("delete", "small", "--yes")
+    bounded = hpo.run("--set", f"constraints.metrics={{ acc = {{ max = {bound!r} }} }}", "--json").json
+    assert [trial["number"] for trial in bounded["best"]] == [trial["number"] for trial in free[2:]]
+    assert all(trial["feasible"] for trial in bounded["best"])
+    assert bounded["trials"]["complete"] == 5
 
 
 def test_nine_failures_at_first_do_not_stop_it(hpo: CommandLine) -> None:
     head = hpo.run("--set", "objective=small_objectives:failing_at_first", "--set", "budget.trials=12", "--json").json
     assert head["trials"] == {"complete": 3, "pruned": 0, "failed": 9, "running": 0}
     shown = hpo("show", "small").out
-    assert "last failure, trial 8: RuntimeError: out of luck" in shown
+    assert (
+        "9 of 12 trials failed: RuntimeError: out of luck (9); to see a traceback: hpo show small --trial 8\n" in shown
+    )
 
 
 @pytest.mark.parametrize(
@@ -250,6 +308,24 @@ def test_two_studies_share_a_ledger(hpo: CommandLine) -> None:
     assert [head["name"] for head in hpo("list", "--json").json] == ["other", "small"]
 
 
+def test_a_ledger_is_read_once_for_all_its_studies(hpo: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hpo.ledger import snapshots
+
+    for name in "abc":
+        hpo.run("--set", f"name={name}", "--set", "budget.trials=1")
+    connected: list[object] = []
+    connect = snapshots._connect
+
+    def counted(address: Address) -> object:
+        connected.append(address)
+        return connect(address)
+
+    monkeypatch.setattr(snapshots, "_connect", counted)
+
+    assert len(hpo("list", "--json").json) == 3
+    assert len(connected) <= 1  # none where the summary beside it knows all
+
+
 def test_a_database_that_cannot_be_reached_says_so_at_once_and_keeps_its_password(hpo: CommandLine) -> None:
     began = time.monotonic()
     ended = hpo.run("--storage", "postgresql://me:s3cret@127.0.0.1:1/trials", code=2)
@@ -298,7 +374,7 @@ def test_a_json_file_that_is_no_journal_is_not_touched(hpo: CommandLine) -> None
     foreign = hpo.folder / "settings.json"
     foreign.write_text('{"theme": "dark"}\n')
     ended = hpo.run("--storage", "settings.json", code=2)
-    assert ended.err.startswith("hpo: storage: settings.json ")
+    assert ended.err.startswith(f"hpo: storage: {foreign}, line 1: is no record of Optuna's")
     assert foreign.read_text() == '{"theme": "dark"}\n'
 
 

@@ -15,14 +15,14 @@ from command_line import QUICK, CommandLine
 from hpo.ledger import lock
 from hpo.ledger.address import parse
 
-HEAD = {"name", "state", "direction", "metric", "budget", "trials", "best"}
+HEAD = {"name", "state", "direction", "metric", "budget", "trials", "retried", "inherited", "counted", "best"}
 TRIAL = {"number", "value", "params", "state", "seconds"}
 
 
 def check_head(head: dict[str, Any]) -> None:
     """What issue and documentation promise of a study's head."""
     assert head.keys() >= HEAD
-    assert head["state"] in ("running", "complete", "stopped")
+    assert head["state"] in ("running", "complete", "stopped", "failed")
     assert head["direction"] in ("minimize", "maximize")
     assert isinstance(head["budget"]["trials"], int)
     assert list(head["trials"]) == ["complete", "pruned", "failed", "running"]
@@ -41,10 +41,21 @@ def test_list_shows_one_line_per_study(hpo: CommandLine) -> None:
     hpo.run()
     hpo.run("--set", "name=other", "--set", "objective=small_objectives:failing", "-q", code=1)
     lines = [line.split() for line in hpo("list").out.splitlines()]
-    assert lines[0] == ["study", "state", "trials", "best"]
-    assert lines[2] == ["other", "complete", "5/5", "-"]
+    assert lines[0] == ["study", "state", "trials", "best", "created"]
+    assert lines[2][:4] == ["other", "failed", "5/5", "-"]
     assert lines[3][:4] == ["small", "complete", "5/5", "loss"]
     assert len(lines) == 4
+
+
+def test_list_and_show_count_a_failed_trial_that_ran_again_once(hpo: CommandLine) -> None:
+    failing = ("--set", "objective=small_objectives:failing", "-q")
+    hpo.run(*failing, code=1)
+    hpo.run(*failing, "--retry-failed", code=1)
+
+    assert hpo("list").out.splitlines()[2].split()[:3] == ["small", "failed", "5/5"]
+    assert "5 of 5 trials" in hpo("show", "small").out
+    (head,) = hpo("list", "--json").json
+    assert (head["trials"]["failed"], head["retried"]) == (10, 5)
 
 
 def test_list_as_json_is_a_list_of_heads(hpo: CommandLine) -> None:
@@ -54,20 +65,62 @@ def test_list_as_json_is_a_list_of_heads(hpo: CommandLine) -> None:
     assert [head["name"] for head in heads] == ["other", "small"]
     for head in heads:
         check_head(head)
-        assert head.keys() == HEAD
+        assert head.keys() == {*HEAD, "created"}
+
+
+def test_list_has_the_newest_first_and_can_be_sorted(hpo: CommandLine) -> None:
+    for name, trials in (("b", 1), ("c", 3), ("a", 2)):
+        hpo.run("--set", f"name={name}", "--trials", str(trials))
+
+    def order(*words: str) -> list[str]:
+        return [line.split()[0] for line in hpo("list", *words).out.splitlines()[2:]]
+
+    assert order() == order("--sort", "created") == ["a", "c", "b"]
+    assert order("--sort", "name") == ["a", "b", "c"]
+    assert order("--sort", "trials") == ["c", "a", "b"]
+    names = [head["name"] for head in hpo("list", "--json").json]
+    assert names == ["a", "b", "c"]
+    heads = hpo("list", "--json", "--sort", "created").json
+    assert [head["name"] for head in heads] == ["a", "c", "b"]
+    moments = [head["created"] for head in heads]
+    assert moments == sorted(moments, reverse=True)
+
+
+def test_more_trials_than_the_budget_are_stated_as_such(hpo: CommandLine) -> None:
+    hpo.run("--trials", "7")
+    hpo.run("--trials", "5")
+    assert hpo("show", "small").out.startswith(
+        "small: complete, 7 trials, 2 more than the budget of 5 in the study as last run (7 complete,"
+    )
+    assert "7 (budget 5)" in hpo("list").out
+
+
+def test_trials_that_ran_again_are_not_counted_twice(hpo: CommandLine) -> None:
+    hpo.run("--set", "objective=small_objectives:failing", code=1)
+    hpo.run("--set", "objective=small_objectives:failing", code=1)
+    assert hpo("show", "small").out.startswith(
+        "small: failed, 5 of 5 trials, 5 failed ones run again (0 complete, 0 pruned, 10 failed, 0 running)"
+    )
+
+
+@pytest.mark.parametrize("command", ["show", "best"])
+def test_a_study_file_stands_for_the_name_in_it(hpo: CommandLine, command: str) -> None:
+    hpo.run()
+    assert hpo(command, "s.toml", "--json").json == hpo(command, "small", "--json").json
+    assert hpo(command, "./none.toml", code=2).err == "hpo: none.toml: cannot be read: No such file or directory\n"
 
 
 def test_a_ledger_without_studies_says_how_to_make_one(hpo: CommandLine) -> None:
     hpo.run()
     hpo("delete", "small", "--yes", "--tracking", "none")
-    assert hpo("list").out == "no studies in hpo.journal; `hpo run STUDY.toml` makes one\n"
+    assert hpo("list").out == "no studies in hpo.journal; create one with: hpo run STUDY.toml\n"
     assert hpo("list", "--json").json == []
 
 
 @pytest.mark.parametrize("words", [("list",), ("show", "small"), ("best", "small"), ("delete", "small", "--yes")])
 def test_a_ledger_that_is_not_there_says_how_to_make_one(hpo: CommandLine, words: tuple[str, ...]) -> None:
     ended = hpo(*words, code=2)
-    assert ended.err == "hpo: storage: there is no ledger at hpo.journal; `hpo run STUDY.toml` makes one\n"
+    assert ended.err == "hpo: storage: there is no ledger at hpo.journal; create one with: hpo run STUDY.toml\n"
     assert not any(path.name.startswith((".hpo", "hpo.")) for path in hpo.folder.iterdir())
 
 
@@ -120,7 +173,8 @@ def test_show_of_a_study_without_a_result(hpo: CommandLine) -> None:
     hpo.run("--set", "objective=small_objectives:failing", code=1)
     out = hpo("show", "small").out
     assert "no trial is complete yet\n" in out
-    assert "last failure, trial 4: RuntimeError: out of luck\n" in out
+    assert "5 of 5 trials failed: RuntimeError: out of luck (5); to see a traceback: hpo show small --trial 4\n" in out
+    assert out.startswith("small: failed, 5 of 5 trials ")
     head = hpo("show", "small", "--json").json
     check_head(head)
     assert head["best"] == []
@@ -173,7 +227,7 @@ def test_best_as_toml_fixes_everything_for_another_study(hpo: CommandLine) -> No
 def test_best_without_a_complete_trial_is_a_failure(hpo: CommandLine) -> None:
     hpo.run("--set", "objective=small_objectives:failing", code=1)
     ended = hpo("best", "small", code=1)
-    assert ended.err == "hpo: no trial of small is complete; `hpo show small` says what became of them\n"
+    assert ended.err == "hpo: no trial of small is complete; to see why: hpo show small\n"
     assert ended.out == ""
 
 
@@ -189,6 +243,32 @@ def test_delete_asks_first(hpo: CommandLine, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     assert hpo("delete", "small", "--tracking", "none").out.strip() == "deleted small with 5 trials from hpo.journal"
     assert hpo("list", "--json").json == []
+
+
+def test_delete_without_anybody_to_ask_deletes_nothing(hpo: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    hpo.run()
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    ended = hpo("delete", "small", "--tracking", "none", code=2)
+    assert ended.err.endswith("hpo: nothing was deleted: there is nobody to ask; to delete without a question: --yes\n")
+    assert hpo("list", "--json").json != []
+
+
+def test_delete_takes_several_names_patterns_and_files(hpo: CommandLine) -> None:
+    for name in ("small", "compare-a", "compare-b", "kept"):
+        hpo.run("--set", f"name={name}", "--trials", "1")
+    ended = hpo("delete", "s.toml", "compare-*", "compare-a", "--yes", "--tracking", "none")
+    assert [line.split()[1] for line in ended.out.splitlines()] == ["small", "compare-a", "compare-b"]
+    assert [head["name"] for head in hpo("list", "--json").json] == ["kept"]
+
+
+def test_delete_deletes_nothing_where_one_of_the_names_is_wrong(hpo: CommandLine) -> None:
+    hpo.run()
+    for word, said in (
+        ("smal", "there is no study 'smal' in hpo.journal; did you mean 'small'?"),
+        ("x*", "delete: no study in hpo.journal matches 'x*'; known are small"),
+    ):
+        assert hpo("delete", "small", word, "--yes", code=2).err == f"hpo: {said}\n"
+    assert [head["name"] for head in hpo("list", "--json").json] == ["small"]
 
 
 def test_delete_leaves_other_studies_and_the_name_free(hpo: CommandLine) -> None:
@@ -220,7 +300,7 @@ def test_delete_moves_the_mlflow_experiment_to_the_trash(hpo: CommandLine, mlflo
     ended = hpo("delete", "small", "--yes", "--tracking", mlflow_database)
     assert ended.out.splitlines() == [
         "deleted small with 5 trials from hpo.journal",
-        "moved its MLflow experiment to the trash",
+        "moved its runs in MLflow to the trash",
     ]
     assert hpo("list", "--json").json == []
 

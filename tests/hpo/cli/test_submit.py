@@ -39,7 +39,7 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--address", "HEAD:8265"], "--address: must be the head's dashboard, http://HEAD:8265, got 'HEAD:8265'"),
         (["--address", "ray://HEAD:10001"], "--address: must be the head's dashboard, http://HEAD:8265, got 'ray:"),
         (["--address", "http://me:s3cret@127.0.0.1:9"], "--address: must hold no password; "),
-        ([], "--address: which cluster? Give its head's dashboard, http://HEAD:8265"),
+        ([], "--address: which cluster? Give the dashboard of its head: --address http://HEAD:8265"),
         (["--address", NOWHERE], f"--address: nothing answers at {NOWHERE}: Connection refused"),
     ],
 )

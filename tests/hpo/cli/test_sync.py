@@ -10,7 +10,7 @@ from command_line import QUICK, CommandLine
 from mirrored import active_runs, children, exactly_once, parent
 from mlflow import MlflowClient
 
-from hpo.ledger import books
+from hpo.ledger import snapshots as books
 from hpo.ledger.address import parse
 
 pytestmark = pytest.mark.usefixtures("quick_report")
@@ -26,7 +26,7 @@ def mixed(params, seed):
 """
 
 
-def book(hpo: CommandLine) -> books.Book:
+def book(hpo: CommandLine) -> books.Snapshot:
     return books.read(parse(str(hpo.folder / "hpo.journal")), "small")
 
 

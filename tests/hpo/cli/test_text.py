@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.cli.text import number, print_json, print_table, seconds, toml_lines, value
+from hpo.cli.table import print_table
+from hpo.cli.text import print_json, toml_lines
+from hpo.text import duration, number, short, signed, value
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 VALUES = st.recursive(
@@ -37,12 +39,18 @@ def test_toml_reads_back_as_it_was(table: dict[str, Any]) -> None:
     ],
 )
 def test_a_duration_is_shown_in_units_of_its_size(amount: float | None, shown: str) -> None:
-    assert seconds(amount) == shown
+    assert duration(amount) == shown
 
 
 def test_numbers_have_six_digits_and_everything_else_is_itself() -> None:
     assert (number(None), number(1 / 3), number(1e-10)) == ("-", "0.333333", "1e-10")
     assert (value(1 / 3), value([1, 2]), value("relu"), value(True)) == ("0.333333", "[1, 2]", "relu", "True")
+
+
+def test_where_there_is_little_room_numbers_have_three_digits_and_texts_are_cut() -> None:
+    assert (short(1 / 3), short(7), short([1, 2])) == ("0.333", "7", "[1, 2]")
+    assert short("a" * 30, 10) == "a" * 9 + "…"
+    assert (signed(0.5), signed(-0.001), signed(-0.25)) == ("+0.50", "+0.00", "-0.25")
 
 
 def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:

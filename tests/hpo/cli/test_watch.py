@@ -1,10 +1,13 @@
-"""``hpo show --watch``: following a study that another process runs."""
+"""``hpo show --watch`` and ``--follow``: following a study, or a trial, that another process runs."""
 
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,3 +80,82 @@ def test_looking_more_often_than_is_good_for_a_ledger_is_refused(hpo: CommandLin
 def test_an_unknown_study_is_said(hpo: CommandLine, words: tuple[str, ...]) -> None:
     hpo.run()
     assert "there is no study 'smal'" in hpo("show", "smal", *words, code=2).err
+
+
+# hpo show --trial N --log --follow ---------------------------------------------------------------------------------
+
+TALKING = """
+import time
+from pathlib import Path
+
+
+def objective(params, seed):
+    print("first word", flush=True)
+    Path("started").touch()
+    while not Path("go").exists():
+        time.sleep(0.01)
+    print("last", flush=True)
+    return params["lr"]
+"""
+FOLLOW = ("show", "small", "--trial", "0", "--log", "--follow", "--every", "0.1")
+
+
+@contextmanager
+def talking(hpo: CommandLine) -> Iterator[subprocess.Popen[str]]:
+    (hpo.folder / "talking.py").write_text(TALKING)
+    words = ("--workers", "1", "--tracking", "none", "--set", "objective=talking:objective", "--trials", "1")
+    with hpo.start("run", "s.toml", *words) as search:
+        try:
+            wait_for(hpo.folder / "started")
+            yield search
+        finally:
+            (hpo.folder / "go").touch()
+            search.communicate(timeout=120)
+
+
+def test_a_running_trials_output_is_followed_to_its_end(hpo: CommandLine) -> None:
+    with talking(hpo), hpo.start(*FOLLOW) as following:
+        assert following.stdout is not None
+        assert following.stdout.readline() == "first word\n"
+        assert following.poll() is None
+        (hpo.folder / "go").touch()
+        out, err = following.communicate(timeout=120)
+    assert (following.returncode, out, err) == (0, "last\n", "")
+    assert hpo(*FOLLOW).out == hpo(*FOLLOW[:-3]).out == "first word\nlast\n"  # it has ended
+
+
+def test_output_is_followed_on_a_terminal_until_ctrl_c(hpo: CommandLine) -> None:
+    with talking(hpo) as search:
+        master, end = pty.openpty()
+        words = [sys.executable, "-m", "hpo", *FOLLOW]
+        with subprocess.Popen(words, cwd=hpo.folder, stdin=end, stdout=end, stderr=end, start_new_session=True) as ours:
+            os.close(end)
+            shown = b""
+            while b"\n" not in shown:
+                shown += os.read(master, 1000)
+            ours.send_signal(signal.SIGINT)
+            assert ours.wait(60) == 130
+            try:
+                while part := os.read(master, 1000):
+                    shown += part
+            except OSError:  # the other end is closed
+                os.close(master)
+        assert shown.decode().replace("\r\n", "\n") == "first word\n"
+        assert search.poll() is None
+
+
+def test_output_is_followed_until_the_search_dies(hpo: CommandLine) -> None:
+    with talking(hpo) as search, hpo.start(*FOLLOW) as following:
+        assert following.stdout is not None
+        following.stdout.readline()
+        search.kill()
+        search.wait()
+        out, err = following.communicate(timeout=120)
+    assert (following.returncode, out) == (0, "")
+    assert err == "hpo: trial 0 has not ended, and no process runs small; `hpo run` resumes it\n"
+
+
+def test_following_needs_a_log_to_follow(hpo: CommandLine) -> None:
+    hpo.run()
+    assert "--follow: needs --trial N and --log" in hpo("show", "small", "--follow", code=2).err
+    assert "--log: trial 0 of small printed nothing" in hpo(*FOLLOW, code=2).err

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from executing import HALF, JOB
+from player import HALF, JOB
 
 from hpo.execution import Executor
 
@@ -13,7 +13,7 @@ from hpo.execution import Executor
 @pytest.fixture(scope="module")
 def pool(ray_here: None) -> Iterator[Executor]:
     """Two workers, for all tests of a file: whatever one test does to them, they must be well for the next."""
-    from hpo.execution.ray import RayExecutor
+    from hpo.execution.ray.pool import RayExecutor
 
     pool = RayExecutor(JOB, 2, HALF)
     yield pool

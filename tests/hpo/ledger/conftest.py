@@ -6,15 +6,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clerk import Clerk
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from small_study import small_study
 
 from hpo.ledger.address import Address, parse
+from hpo.testing import small_study
+from hpo.testing.ledgers import Clerk
 
 
-@pytest.fixture(params=["journal", "sqlite", "postgresql"])
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Some tests of a storage take long, and sqlite's storage is the code of PostgreSQL's: one of them is enough."""
+    for item in items:
+        if "TestAsOptunasStorage" in item.nodeid and "[sqlite]" in item.nodeid:
+            item.add_marker("slow")
+        if "test_what_a_writer_did_before_it_died" in item.nodeid and "[journal" not in item.nodeid:
+            item.add_marker("slow")
+
+
+@pytest.fixture(params=["journal", "sqlite", pytest.param("postgresql", marks=pytest.mark.servers)])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Address:
     """An empty place for a ledger, of each kind."""
     if request.param == "journal":

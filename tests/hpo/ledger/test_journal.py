@@ -10,19 +10,20 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from clerk import Clerk
 from small_study import small_study
 
 from hpo.errors import HpoError, InputError
-from hpo.ledger import books
-from hpo.ledger.address import Address, parse
+from hpo.ledger import snapshots as books
+from hpo.ledger.address import Address, parse, probe
 from hpo.ledger.ledger import Ledger
-from hpo.ledger.storage import probe
-from hpo.trial import COMPLETE
+from hpo.testing.ledgers import Clerk
+from hpo.trial import State
 
+HELPERS = Path(__file__).parents[1] / "helpers"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 
 
@@ -63,8 +64,8 @@ def test_a_trial_whose_end_is_torn_still_runs(journal: Address) -> None:
     clerk = Clerk(journal, small_study())
     trial = clerk.begin()
     before = path_of(journal).stat().st_size
-    clerk.report(trial, {"score": 0.5})
-    clerk.finish(trial, COMPLETE)
+    trial = clerk.report(trial, {"score": 0.5})
+    trial = clerk.finish(trial, State.COMPLETE)
     clerk.ledger.close()
     whole = path_of(journal).read_bytes()
     first_line = whole.index(b"\n", before) + 1
@@ -77,10 +78,9 @@ def test_a_trial_whose_end_is_torn_still_runs(journal: Address) -> None:
     path_of(journal).write_bytes(whole[: first_line + 3])
     again = Clerk(journal, small_study())
     assert len(again.ledger.loaded) == 1
-    again.advisor.report(0, 1, 0.75)
-    trial.reports.clear()
-    again.report(trial, {"score": 0.75})
-    again.finish(trial, COMPLETE)
+    again.advisor.report(0, 1, [0.75])
+    trial = again.report(replace(trial, reports=()), {"score": 0.75})
+    trial = again.finish(trial, State.COMPLETE)
     again.ledger.close()
     assert books.read(journal, "small").trials == [trial]
 
@@ -107,7 +107,7 @@ def test_the_first_record_of_a_ledger_may_be_torn(journal: Address) -> None:
 
 FILL = """
 import sys
-from clerk import Clerk
+from hpo.testing.ledgers import Clerk
 from hpo.errors import HpoError
 from hpo.ledger.address import parse
 from small_study import small_study
@@ -130,10 +130,9 @@ def fill_up(address: Address, limit: int | None) -> tuple[int, str]:
         if limit is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    here = Path(__file__).parent
     done = subprocess.run(
         [sys.executable, "-c", FILL, address.url],
-        env=os.environ | {"PYTHONPATH": f"{here}:{here.parent}:{os.environ.get('PYTHONPATH', '')}"},
+        env=os.environ | {"PYTHONPATH": f"{HELPERS}:{os.environ.get('PYTHONPATH', '')}"},
         preexec_fn=no_more,
         capture_output=True,
         text=True,
@@ -152,7 +151,7 @@ def test_a_full_disk_is_said_and_loses_nothing_that_was_finished(tmp_path: Path,
 
     assert count > 3
     assert message.startswith(f"the ledger {address} cannot be written: ")
-    assert "run the study again when the storage is well" in message
+    assert "run the same command again once the storage is available" in message
     finished = [trial for trial in books.read(address, "small").trials if trial.finished]
     assert [trial.value for trial in finished] == [float(i) for i in range(count)]
     again = Clerk(address, small_study())  # with room again

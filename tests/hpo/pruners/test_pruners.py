@@ -8,19 +8,21 @@ from typing import Any
 
 import optuna
 import pytest
+from depth import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.pruners import BasePruner
 from optuna.trial import TrialState, create_trial
 
-from hpo.pruners import PRUNERS
+from hpo import pruners
 from hpo.pruners.halving import HalvingPruner, brackets
 from hpo.pruners.median import MedianPruner
+from hpo.study.algorithms import PRUNERS
 
 
 def build(name: str, **options: Any) -> BasePruner:
-    kind = PRUNERS[name]
-    return kind.build({key: options.get(key, field.default) for key, field in kind.options.items()}, None)
+    fields = PRUNERS[name].options
+    return pruners.build(name, {key: options.get(key, field.default) for key, field in fields.items()}, None)
 
 
 def decisions(
@@ -74,7 +76,7 @@ def test_the_first_trials_at_a_rung_go_on_only_while_they_are_the_best() -> None
     assert decisions(pruner, [1.0], [[1.0]]) == [False]  # equals are not worse
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     others=st.lists(st.lists(st.integers(0, 9).map(float), min_size=9, max_size=9), max_size=12),
     curve=st.lists(st.integers(0, 9).map(float), min_size=9, max_size=9),
@@ -152,7 +154,7 @@ def test_with_a_batch_only_finished_batches_decide() -> None:
 # Median ------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     curves=st.lists(
         st.tuples(

@@ -7,18 +7,17 @@ from typing import Any
 import made
 import pytest
 
-from hpo.drawing import KINDS
-from hpo.report.drawings import draw
-from hpo.trial import COMPLETE, Report, Trial
+from hpo.report.kinds import draw
+from hpo.trial import Report, State, Trial
 
 SPACE = {"x": {"low": 0.0, "high": 3.0}, "y": {"low": 0.0, "high": 3.0}}
 OPTIONS: dict[str, dict[str, Any]] = {
     "curves": {"y": ["m"]},
     "sweep": {"x": "x", "y": ["m"]},
-    "paths": {"x": "px", "y": "py"},
-    "histograms": {},
-    "surface": {"x": "x", "y": "y", "z": "m"},
-    "field": {"x": "x", "y": "y", "slope": ["px", "py"]},
+    "chapter.figures.paths:paths": {"x": "px", "y": "py"},
+    "chapter.figures.histograms:histograms": {},
+    "chapter.figures.relief:surface": {"x": "x", "y": "y", "z": "m"},
+    "chapter.figures.relief:field": {"x": "x", "y": "y", "slope": ["px", "py"]},
 }
 
 
@@ -33,8 +32,8 @@ def grid() -> list[Trial]:
             number=4 * x + y,
             params={"x": float(x), "y": float(y)},
             seed=0,
-            state=COMPLETE,
-            value=float(x * y),
+            state=State.COMPLETE,
+            values=(float(x * y),),
             reports=[Report(step, float(step), metrics(x, y, step)) for step in (1, 2, 3)],
         )
         for x in range(4)
@@ -42,7 +41,7 @@ def grid() -> list[Trial]:
     ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OPTIONS)
 def test_every_kind_obeys_the_ranges_of_the_file(kind: str) -> None:
     figure = {"kind": kind, **OPTIONS[kind], "x_range": [0.25, 2.25], "y_range": [0.5, 2.75]}
     study = made.study(metric="m", space=SPACE, figure=[figure])

@@ -1,5 +1,6 @@
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,10 @@ from typing import Any
 import made
 import pytest
 
+from hpo.insight.parameters import study_insight
 from hpo.report.files import write
-from hpo.report.insight import study_insight
-from hpo.report.page import describe, render
-from hpo.space import Choice, Float, Int
+from hpo.report.page import render
+from hpo.study.parameters import Choice, Float, Int, in_words
 
 # One worker makes the report and starts the browser, once.
 pytestmark = pytest.mark.xdist_group("report page")
@@ -19,10 +20,10 @@ HOSTILE = "</pre><script>document.title = 'owned'</script><img src=x onerror=\"d
 
 
 def mixed() -> tuple[Any, list[Any]]:
-    study = made.study(space=made.MIXED_SPACE, fixed={"note": HOSTILE, "train_size": 500, "validation_rate": 0.2})
+    study = made.study(space=made.MIXED_SPACE, fixed={"note": HOSTILE}, examples=100)
     trials = made.mixed_states(made.trials(study, 24, lambda p, rng: round(rng.uniform(0.2, 0.9), 2)))
-    trials[4].error = f"Traceback\n{HOSTILE}\nValueError: {HOSTILE}"
-    trials[5].worker = HOSTILE
+    trials[4] = replace(trials[4], error=f"Traceback\n{HOSTILE}\nValueError: {HOSTILE}")
+    trials[5] = replace(trials[5], worker=HOSTILE)
     return study, trials
 
 
@@ -78,18 +79,18 @@ def test_the_page_needs_nothing_from_elsewhere(folder: Path) -> None:
 
 def test_what_users_wrote_is_text_and_no_markup(folder: Path) -> None:
     outline = Outline((folder / "report.html").read_text(encoding="utf-8"))
-    assert sum(tag == "script" for tag, _ in outline.tags) == 1
+    assert [attrs.get("type") for tag, attrs in outline.tags if tag == "script"] == ["application/json", None]
     assert not any(tag == "img" for tag, _ in outline.tags)
     assert not any(key.startswith("on") for _, attrs in outline.tags for key in attrs)
 
 
 def test_every_figure_is_written_as_png_and_svg_and_stands_in_the_page(folder: Path) -> None:
     names = {path.stem for path in folder.glob("*.png")}
-    assert len(names) == 8
+    assert len(names) == 7
     assert names == {path.stem for path in folder.glob("*.svg")}
     text = (folder / "report.html").read_text(encoding="utf-8")
     assert all(f'id="figure-{name}"' in text for name in names)
-    assert text.count("<svg") == 8
+    assert text.count("<svg") == 7
 
 
 def test_the_page_has_both_themes_and_no_colour_of_a_figure_is_fixed(folder: Path) -> None:
@@ -107,10 +108,10 @@ def test_the_page_of_a_study_without_trials_says_so() -> None:
 
 
 def test_a_range_is_described_in_a_few_words() -> None:
-    assert describe(Float("lr", 1e-6, 1e-2, log=True)) == "1e-06 to 0.01, logarithmic"
-    assert describe(Float("p", 0.0, 1.0, step=0.25)) == "0 to 1, step 0.25"
-    assert describe(Int("n", 1, 9)) == "1 to 9"
-    assert describe(Choice("o", ("a", "b"), {"n": 3})) == "a, b, when n is 3"
+    assert in_words(Float("lr", 1e-6, 1e-2, log=True)) == "1e-06 to 0.01, logarithmic"
+    assert in_words(Float("p", 0.0, 1.0, step=0.25)) == "0 to 1, step 0.25"
+    assert in_words(Int("n", 1, 9)) == "1 to 9"
+    assert in_words(Choice("o", ("a", "b"), {"n": 3})) == "a, b, when n is 3"
 
 
 # In a browser -----------------------------------------------------------------------------------------------------
@@ -135,7 +136,7 @@ def column(page: Any, place: int) -> list[str]:
 
 def test_the_page_renders_without_a_word_on_the_console_and_asks_for_nothing(page: Any) -> None:
     assert page.title() == "made: val_accuracy"
-    assert page.locator("figure svg").count() == 8
+    assert page.locator("figure svg").count() == 7
     for figure in page.locator("figure svg").all():
         box = figure.bounding_box()
         assert box["width"] > 300
@@ -180,3 +181,116 @@ def test_a_dark_browser_shows_light_text_on_dark_paper(page: Any) -> None:
     assert light("body", "backgroundColor") < 150 < light("body", "color")
     assert light("figure svg text", "fill") > 450
     assert page.said == []
+
+
+def spot(page: Any, figure: str, trial: int) -> tuple[float, float]:
+    """Where a trial stands in the first panel of a figure that has it, on the screen."""
+    page.locator(f"#figure-{figure}").scroll_into_view_if_needed()
+    x, y = page.evaluate(
+        """([name, trial]) => {
+            const svg = document.querySelector(`#figure-${name} svg`);
+            const {trials, paths} = figures[name].find(panel => panel.trials.includes(trial));
+            const [x, y] = paths[trials.indexOf(trial)].slice(-2);
+            svg.scrollIntoView({block: "center"});
+            const now = new DOMPoint(x, y).matrixTransform(svg.getScreenCTM());
+            return [now.x, now.y];
+        }""",
+        [figure, trial],
+    )
+    return x, y
+
+
+def marked(page: Any) -> list[str]:
+    """The figures in which a trial is marked."""
+    found: list[str] = page.evaluate(
+        "[...document.querySelectorAll('figure:has(.over .marked)')].map(figure => figure.id.slice(7))"
+    )
+    return found
+
+
+def test_a_pointer_over_a_point_shows_its_trial(page: Any) -> None:
+    page.mouse.move(*spot(page, "slices", 1))
+    tip = page.locator(".tip")
+    assert tip.is_visible()
+    assert tip.inner_text().splitlines()[:2] == ["trial 1", "state: complete"]
+    assert "val_accuracy: 0." in tip.inner_text()
+    page.mouse.move(5, 5)
+    assert not tip.is_visible()
+    assert page.said == []
+
+
+def test_a_click_marks_a_trial_in_every_figure_and_in_the_table_and_another_takes_it_back(page: Any) -> None:
+    page.mouse.click(*spot(page, "best_so_far", 1))
+    assert marked(page) == ["best_trials", "slices", "pairs", "best_so_far", "learning_curves", "timeline"]
+    assert page.locator("table.sortable tr.marked td").first.inner_text() == "1"
+    assert page.locator("#filter span").inner_text() == "Trial 1 is marked."
+    page.mouse.click(*spot(page, "pairs", 1))
+    assert marked(page) == []
+    page.locator("table.sortable tbody tr", has_text="complete").last.click()  # a row does the same
+    assert len(marked(page)) >= 5
+    page.keyboard.press("Escape")
+    assert marked(page) == []
+    assert page.said == []
+
+
+def test_a_frame_in_one_figure_leaves_its_trials_alone_in_the_others_and_in_the_table(page: Any) -> None:
+    x, y = spot(page, "best_so_far", 1)
+    box = page.locator("#figure-best_so_far svg").bounding_box()
+    page.mouse.move(x - 3, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(x + 3, y + 4, steps=4)
+    assert page.locator(".frame").count() == 1
+    page.mouse.up()
+    assert page.locator(".frame").count() == 0
+    assert column(page, 1) == ["1"]
+    assert page.locator("#filter span").inner_text() == "1 in the frame."
+    assert page.locator("svg.filtered").count() == page.locator("svg:has(.over)").count() == 6
+    assert page.locator("#figure-pairs .kept").count() > 0
+    page.get_by_role("button", name="Show all").click()
+    assert len(column(page, 1)) == 24
+    assert page.locator("svg.filtered").count() == 0
+    assert page.said == []
+
+
+def test_what_users_wrote_is_text_in_what_the_script_shows(page: Any) -> None:
+    page.mouse.move(*spot(page, "best_so_far", 5))
+    assert "worker: </pre><script>" in page.locator(".tip").inner_text()
+    assert page.locator(".tip img, .tip script, table.sortable img").count() == 0
+    assert page.title() == "made: val_accuracy"
+
+
+def test_without_javascript_the_page_shows_figures_and_rows(browser: Any, folder: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((folder / "report.html").as_uri())
+    assert page.locator("figure svg").count() == 7
+    assert column(page, 1) == [str(number) for number in range(24)]
+    assert not page.locator("#filter").is_visible()
+    assert not page.locator("#pager").is_visible()
+    context.close()
+
+
+def test_a_study_of_thousands_has_a_table_in_pages(browser: Any, tmp_path: Path) -> None:
+    study = made.study()
+    trials = made.mixed_states(made.trials(study, 10_000, lambda p, rng: float(rng.uniform(0.9, 0.97))))
+    (file, *_) = write(study, trials, tmp_path, links={999: {"log": "a%22/output.log", "files": "a/files"}})
+    assert file.stat().st_size <= 3_000_000
+    page = browser.new_page()
+    page.goto(file.as_uri())
+    for _ in range(9):
+        page.get_by_role("button", name="Next").click()
+    linked = page.locator("table.sortable a")
+    assert [(a.inner_text(), a.get_attribute("href")) for a in linked.all()] == [
+        ("log", "a%22/output.log"),
+        ("files", "a/files"),
+    ]
+    assert linked.first.locator("xpath=../..").locator("td").first.inner_text() == "999 log files"
+    page.locator("table.sortable th", has_text="val_accuracy").get_by_role("button").click()
+    page.locator("table.sortable th", has_text="val_accuracy").get_by_role("button").click()
+    assert page.locator("#pager span").inner_text() == "1 to 100 of 10000"
+    best = max(trials, key=lambda trial: (trial.state == "complete") * (trial.value or 0.0))
+    assert column(page, 1)[0] == str(best.number)
+    page.get_by_role("button", name="Next").click()
+    assert page.locator("#pager span").inner_text() == "101 to 200 of 10000"
+    assert len(column(page, 1)) == 100
+    page.close()

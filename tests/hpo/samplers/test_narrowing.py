@@ -5,21 +5,22 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
-from searching import search
 from small_study import small_study
 
-from hpo.advisor import Advisor
-from hpo.ledger.record import to_trial
-from hpo.samplers.ranks import dependence, interval, rank, spearman
+from hpo.ledger.record import Records
 from hpo.samplers.rounds import UNFINISHED, Finding, evidence
+from hpo.search.advisor import Advisor
+from hpo.statistics import dependence, interval, rank, spearman
 from hpo.study import Study
-from hpo.trial import COMPLETE, PRUNED, Report, Trial
+from hpo.testing import search
+from hpo.trial import Report, State, Trial
 
 PLANE = {
     "lr": {"low": 1e-6, "high": 1e-2, "log": True},
@@ -43,10 +44,9 @@ def narrowing(seed: int = 0, trials: int = 60, space: Mapping[str, Any] = PLANE,
 def run(study: Study, score: Score = chapter) -> tuple[list[Trial], list[Finding]]:
     advisor, rng, told = Advisor(study), np.random.default_rng(study.seed), []
     for _ in range(study.budget.trials):
-        frozen, params = advisor.ask()
-        told.append(advisor.tell(frozen.number, COMPLETE, score(params, rng)))
-    trials = [to_trial(frozen, study.space) for frozen in told]
-    return trials, findings(study, trials)
+        trial = advisor.ask()
+        told.append(advisor.tell(replace(trial, state=State.COMPLETE, values=(score(trial.params, rng),))))
+    return told, findings(study, told)
 
 
 def findings(study: Study, trials: list[Trial]) -> list[Finding]:
@@ -62,7 +62,7 @@ def test_each_round_of_the_chapters_search_is_better_than_the_one_before() -> No
     for seed in range(5):
         values = [trial.value for trial in run(narrowing(seed))[0]]
 
-        first, second, third = (np.median(values[start : start + 20]) for start in (0, 20, 40))
+        first, second, third = (float(np.median(values[start : start + 20])) for start in (0, 20, 40))
         assert first < second < third
 
 
@@ -130,13 +130,13 @@ def test_with_widen_the_range_grows_there_and_the_ledger_stays_valid(widen: Any)
     study = narrowing(widen=widen)
     advisor, rng, told = Advisor(study), np.random.default_rng(0), []
     for _ in range(60):
-        frozen, params = advisor.ask()
-        told.append(advisor.tell(frozen.number, COMPLETE, rising(params, rng)))
+        trial = advisor.ask()
+        told.append(advisor.tell(replace(trial, state=State.COMPLETE, values=(rising(trial.params, rng),))))
 
-    assert max(frozen.params["lr"] for frozen in told) > 1e-2
-    for frozen in told:
-        frozen._validate()  # Optuna's own: every value lies inside the distribution it is stored with
-    found = findings(study, [to_trial(frozen, study.space) for frozen in told])
+    assert max(trial.params["lr"] for trial in told) > 1e-2
+    for trial in told:
+        Records(study).to_optuna(trial)._validate()  # Optuna's own: a value lies inside the distribution stored with it
+    found = findings(study, told)
     assert any(finding.widened and finding.new[1] > 1e-2 for finding in of("lr", found))
     assert not any(finding.widened for finding in of("weight_decay", found))
 
@@ -172,8 +172,8 @@ def test_pruned_trials_rank_behind_complete_ones() -> None:
             number,
             {"lr": 10.0 ** (-6 + number / 2), "weight_decay": 1e-6},
             0,
-            PRUNED if number < 4 else COMPLETE,
-            9.0 if number < 4 else 0.5,
+            State.PRUNED if number < 4 else State.COMPLETE,
+            (9.0 if number < 4 else 0.5,),
             reports=[Report(1, 0.0, {"score": 9.0})],
         )
         for number in range(8)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
-from searching import search
 from small_study import small_study
 
-from hpo.advisor import Advisor
 from hpo.errors import InputError
-from hpo.ledger import books
+from hpo.ledger import snapshots as books
 from hpo.ledger.address import parse
-from hpo.samplers.quantile import quantile, within
-from hpo.search import trial_seed
-from hpo.trial import COMPLETE
+from hpo.search.advisor import Advisor, trial_seed
+from hpo.study.space import Choice, Float, Int
+from hpo.testing import search
+from hpo.trial import State
 
 PLANE = {
     "lr": {"low": 1e-6, "high": 1e-2, "log": True},
@@ -30,20 +30,18 @@ def draws(sampler: dict[str, Any], trials: int, space: dict[str, Any] = PLANE, *
     advisor = Advisor(small_study(space=space, sampler=sampler, budget={"trials": trials}, **changes))
     params = []
     for _ in range(trials):
-        frozen, point = advisor.ask()
-        advisor.tell(frozen.number, COMPLETE, 0.0)
-        params.append(point)
+        trial = advisor.ask()
+        advisor.tell(replace(trial, state=State.COMPLETE, values=(0.0,)))
+        params.append(dict(trial.params))
     return params
 
 
 def test_log_scale_draws_are_uniform_in_the_logarithm() -> None:
     """Row H4: Kolmogorov-Smirnov at 1 % with 10,000 draws, and the mean of the exponents in the middle."""
-    from optuna.distributions import FloatDistribution
-
     from hpo.samplers.random import uniform
 
-    distribution = FloatDistribution(1e-3, 1e3, log=True)
-    exponents = [math.log10(quantile(distribution, uniform(0, number, "x"))) for number in range(10_000)]
+    parameter = Float("x", 1e-3, 1e3, log=True)
+    exponents = [math.log10(parameter.from_unit(uniform(0, number, "x"))) for number in range(10_000)]
 
     assert stats.kstest(exponents, stats.uniform(-3, 6).cdf).pvalue > 0.01
     assert np.mean(exponents) == pytest.approx(0, abs=3 * 6 / math.sqrt(12 * 10_000))
@@ -118,13 +116,74 @@ def test_enqueued_trials_take_no_point_of_the_grid() -> None:
     [
         ({"name": "grid"}, "points must say how many values lr has"),
         ({"name": "grid", "points": {"rate": 3}}, "points can be given for a float or integer parameter only"),
-        ({"name": "grid", "points": 1000}, "at most 100000 points, but this one may have 1000000"),
+        ({"name": "grid", "points": 1000}, "at most 100000 points, but this one would have 1000000"),
         ({"name": "grid", "points": 0}, "small.toml: sampler.points: must be"),
+        ({"name": "grid", "points": 10**9}, "sampler.points: must be a whole number from 1 to 100000, or a table"),
+        ({"name": "grid", "points": {"lr": 10**9}}, "sampler.points: must be at most 100000, got"),
     ],
 )
 def test_a_grid_that_cannot_be_is_refused(sampler: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         small_study(space=PLANE, sampler=sampler)
+
+
+MODELS = {
+    "model": {"choice": ["forest", "boosting", "svm", "knn"]},
+    **{f"{model}_{n}": {"low": 1, "high": 10, "when": {"model": model}} for model in ("forest", "svm") for n in "ab"},
+    **{
+        f"{model}_{n}": {"low": 0.0, "high": 1.0, "step": 0.1, "when": {"model": [model]}}
+        for model in ("knn",)
+        for n in "ab"
+    },
+}
+
+
+def test_a_conditional_grid_has_only_the_combinations_that_exist() -> None:
+    study = small_study(space=MODELS, sampler={"name": "grid"}, budget={"trials": 9999})
+
+    assert study.points == study.budget.trials == 100 + 100 + 11 * 11 + 1
+    points = draws({"name": "grid"}, study.budget.trials, MODELS)
+    assert len({repr(sorted(point.items())) for point in points}) == study.points
+
+
+def test_conditions_on_conditions_and_on_points_that_the_grid_leaves_out_are_counted_as_they_are_built() -> None:
+    space = {
+        "depth": {"low": 1, "high": 9},
+        "kind": {"choice": ["a", "b", ["a"]], "when": {"depth": [1, 5, 6]}},
+        "flag": {"choice": [True, 1]},
+        "rate": {"low": 0.0, "high": 1.0, "when": {"kind": "b", "flag": True}},
+        "never": {"low": 1, "high": 50, "when": {"depth": 2}},
+    }
+
+    for points, count in (
+        ({"rate": 4}, 5 * 2 + 50 * 2 + 3 * (2 * 2 + 4 + 1)),
+        ({"rate": 2, "depth": 3}, 2 + 2 * (2 * 2 + 2 + 1)),  # depth is 1, 5 or 9
+    ):
+        study = small_study(space=space, sampler={"name": "grid", "points": points}, budget={"trials": 9999})
+
+        assert study.points == count
+        assert len({repr(point) for point in draws({"name": "grid", "points": points}, count, space)}) == count
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (
+            {"n": {"low": 10, "high": 2_000_000_000}},
+            "at least 1999999991, all values of n; points = { n = 5 } takes five",
+        ),
+        ({"x": {"low": 0.0, "high": 1.0, "step": 1e-9}}, "at least 1000000001, all values of x; points = { x = 5 }"),
+        ({f"p{i}": {"choice": [0, 1]} for i in range(400)}, f"but this one would have {2**400};"),
+        (
+            {f"p{i}": {"choice": [0, 1]} for i in range(400)}
+            | {f"q{i}": {"choice": [0, 1], "when": {f"p{i}": 1}} for i in range(400)},
+            "but this one would have at least 131072;",
+        ),
+    ],
+)
+def test_a_grid_is_counted_before_it_is_built(space: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=f"small.toml: sampler: a grid has at most 100000 points, .*{message}"):
+        small_study(space=space, sampler={"name": "grid"})
 
 
 CONDITIONS = [{"optimizer": "sgd", "lr": 0.5}, {"optimizer": "adam", "lr": 0.1}, {"optimizer": "adam", "lr": 0.5}]
@@ -187,12 +246,12 @@ def test_a_sequence_that_is_not_scrambled_is_the_same_for_every_seed() -> None:
 
 
 def test_within_keeps_to_the_lattice_and_is_never_empty() -> None:
-    from optuna.distributions import FloatDistribution, IntDistribution
+    stepped = Float("x", 0.0, 1.0, step=0.25).within((0.2, 0.8))
+    nothing_between = Int("x", 0, 10, step=5).within((6, 7))
+    logarithmic = Int("x", 1, 100, log=True).within((9.5, 20.2))
+    choice = Choice("x", ("a", "b", "c")).within(("c", "a"))
 
-    stepped = within(FloatDistribution(0.0, 1.0, step=0.25), 0.2, 0.8)
-    nothing_between = within(IntDistribution(0, 10, step=5), 6, 7)
-    logarithmic = within(IntDistribution(1, 100, log=True), 9.5, 20.2)
-
-    assert (stepped.low, stepped.high) == (0.25, 0.75)  # type: ignore[attr-defined]
-    assert nothing_between.single()
-    assert (logarithmic.low, logarithmic.high) == (10, 20)  # type: ignore[attr-defined]
+    assert stepped.ends == (0.25, 0.75)
+    assert nothing_between.values() == [5]
+    assert logarithmic.ends == (10, 20)
+    assert choice.values() == ["c", "a"]

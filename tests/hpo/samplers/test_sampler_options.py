@@ -10,22 +10,43 @@ import pytest
 from small_study import small_study
 
 from hpo import samplers
-from hpo.advisor import Advisor
 from hpo.errors import InputError
+from hpo.search.advisor import Advisor
 from hpo.study import parse
+from hpo.study.algorithms import SAMPLERS
 
 
-@pytest.mark.parametrize("name", samplers.SAMPLERS)
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_every_option_is_recorded_and_read_back(name: str) -> None:
     point = {"lr": 1e-3, "layers": 2, "activation": "relu", "hidden": []}
-    points = {"grid": {"points": 3, "repeats": 2}, "listed": {"points": [point]}}.get(name, {})
+    needed: dict[str, dict[str, Any]] = {"grid": {"points": 3, "repeats": 2}, "listed": {"points": [point]}}
+    points = needed.get(name, {})
     study = small_study(sampler={"name": name, "seed": 5, "batch": 4, **points})
 
     again = parse(study.resolved, file="ledger")
 
     assert again.sampler == study.sampler
     assert (again.seed, again.batch) == (5, 4)
-    assert set(study.sampler.options) == set(samplers.SAMPLERS[name].options)
+    assert set(study.sampler.options) == set(SAMPLERS[name].options)
+
+
+@pytest.mark.parametrize(
+    ("options", "alone", "several"),
+    [
+        ({}, True, False),
+        ({"multivariate": True}, True, True),
+        ({"multivariate": False}, False, False),
+        ({"group": True}, True, True),
+        ({"group": False}, True, False),
+    ],
+)
+def test_tpe_draws_parameters_one_by_one_for_several_objectives(
+    options: dict[str, bool], alone: bool, several: bool
+) -> None:
+    sampler, objectives = {"name": "tpe", **options}, {"score": "maximize", "size": "minimize"}
+
+    assert small_study(sampler=sampler).sampler.options["multivariate"] is alone
+    assert small_study(sampler=sampler, objectives=objectives).sampler.options["multivariate"] is several
 
 
 @pytest.mark.parametrize(
@@ -50,8 +71,14 @@ def test_what_cannot_work_is_refused_with_its_rule_and_value(sampler: dict[str, 
 @pytest.mark.parametrize(
     ("sampler", "message"),
     [
-        ({"name": "no.such:Sampler"}, "cannot import 'no.such:Sampler'"),
-        ({"name": "optuna.samplers:Nothing"}, "optuna.samplers has no 'Nothing'"),
+        (
+            {"name": "no.such:Sampler"},
+            "sampler.name: cannot import 'no.such:Sampler': there is no module 'no' in the",
+        ),
+        (
+            {"name": "optuna.samplers:Nothing"},
+            "optuna.samplers:Nothing: there is no 'Nothing' in optuna.samplers; known are ",
+        ),
         ({"name": "optuna.pruners:NopPruner"}, "must be a class derived from optuna.samplers.BaseSampler"),
         ({"name": "optuna.samplers:RandomSampler", "speed": 3}, "unexpected keyword argument 'speed'"),
         ({"name": "optuna.samplers:NSGAIISampler", "population_size": 1}, "greater than or equal to 2"),
@@ -67,7 +94,7 @@ def test_an_import_path_that_cannot_work_is_refused_before_any_trial(sampler: di
 def test_an_imported_sampler_gets_its_options_and_the_seed() -> None:
     options = {"name": "optuna.samplers:NSGAIISampler", "population_size": 4, "seed": 3}
 
-    first, second = (Advisor(small_study(sampler=options)).ask()[1] for _ in range(2))
+    first, second = (Advisor(small_study(sampler=options)).ask().params for _ in range(2))
 
     assert first == second
 
@@ -76,7 +103,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
     monkeypatch.setattr(samplers, "find_spec", lambda module: None)
     study = small_study(sampler={"name": "gp"})
 
-    with pytest.raises(InputError, match=r"gp needs torch, .*: pip install 'hpo\[gp\]'"):
+    with pytest.raises(InputError, match=r"gp needs torch, .*: pip install 'hpo-service\[gp\]'"):
         Advisor(study)
 
 

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 
-from hpo.samplers.quantile import within
-from hpo.space import Float, Space, lattice_point
+from hpo.study.space import Float, Space, lattice_point
 
 STEPS = st.sampled_from([0.1, 0.05, 0.3, 0.25, 1e-3, 7e-5])
 
@@ -34,10 +33,10 @@ def test_a_widened_range_is_one_that_optuna_takes_as_it_is(step: float, steps: i
 
 @given(STEPS, st.integers(2, 40), st.floats(0, 1), st.floats(0, 1))
 def test_a_part_of_a_range_is_one_that_optuna_takes_as_it_is(step: float, steps: int, a: float, b: float) -> None:
-    whole = FloatDistribution(0.0, lattice_point(0.0, step, steps), step=step)
+    whole = Float("x", 0.0, lattice_point(0.0, step, steps), step=step)
     low, high = sorted((a * whole.high, b * whole.high))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        part = within(whole, low, high)
+        part = whole.within((low, high)).distribution()
     assert isinstance(part, FloatDistribution)
     assert whole.low <= part.low <= part.high <= whole.high

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from hpo.tracking import mirror as module
 from hpo.tracking.mirror import Mirror
-from hpo.trial import COMPLETE, FAILED, RUNNING, Report, Trial
+from hpo.trial import Report, State, Trial
 
 PATIENCE = 30.0
 
@@ -29,7 +30,7 @@ class FakeStore:
         trouble: Callable[[str], None] = lambda call: None,
         after: Callable[[str], None] | None = None,
         batch: int = 1,
-    ):
+    ) -> None:
         self._trouble, self._after = trouble, after or (lambda call: None)
         self.runs: list[tuple[int, int, str, int]] = []
         self.log: list[str] = []
@@ -54,7 +55,7 @@ class FakeStore:
             self.runs = [run for run in dict.fromkeys(self.runs) if run in finished]
             return {run[0] for run in self.runs}
 
-        return self._call("open", obey)  # type: ignore[no-any-return]
+        return self._call("open", obey)
 
     def write(self, trials: Sequence[Trial]) -> None:
         def obey() -> None:
@@ -81,11 +82,13 @@ def run_of(trial: Trial) -> tuple[int, int, str, int]:
     return trial.number, trial.attempt, trial.state, len(trial.reports)
 
 
-def a_trial(number: int, state: str = COMPLETE) -> Trial:
-    trial = Trial(number, {"lr": 0.1}, seed=number, started=1.0, reports=[Report(1, 2.0, {"score": 1.0})])
-    if state != RUNNING:
-        trial.ended, trial.value, trial.state = 3.0, 1.0, state
-    return trial
+def a_trial(number: int, state: State = State.COMPLETE) -> Trial:
+    trial = Trial(number, {"lr": 0.1}, seed=number, started=1.0, reports=(Report(1, 2.0, {"score": 1.0}),))
+    return trial if state is State.RUNNING else ended(trial, state)
+
+
+def ended(trial: Trial, state: State = State.COMPLETE) -> Trial:
+    return replace(trial, ended=3.0, values=(1.0,), state=state)
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +110,9 @@ def gate() -> Iterator[threading.Event]:
     gate.set()
 
 
-def failing(times: int, error: Exception | None = None, calls: tuple[str, ...] = ("open", "write", "progress", "end")):  # type: ignore[no-untyped-def]
+def failing(
+    times: int, error: Exception | None = None, calls: tuple[str, ...] = ("open", "write", "progress", "end")
+) -> Callable[[str], None]:
     """Trouble: each of the calls named fails so many times before it works."""
     left = dict.fromkeys(calls, times)
 
@@ -120,7 +125,7 @@ def failing(times: int, error: Exception | None = None, calls: tuple[str, ...] =
 
 
 def whole(store: FakeStore, numbers: Iterable[int]) -> bool:
-    return sorted(store.runs) == [(number, 1, COMPLETE, 1) for number in numbers]
+    return sorted(store.runs) == [(number, 1, State.COMPLETE, 1) for number in numbers]
 
 
 # A store that is well ----------------------------------------------------------------------------------------------
@@ -132,17 +137,16 @@ def test_a_trial_that_ends_before_the_second_round_is_written_once(
     monkeypatch.setattr(module, "INTERVAL", 0.3)
     store = FakeStore()
     mirror = Mirror(lambda: store, [], warnings.append)
-    short, long = a_trial(0, RUNNING), a_trial(1, RUNNING)
+    short, long = a_trial(0, State.RUNNING), a_trial(1, State.RUNNING)
     mirror.update(short)
     mirror.update(long)
-    short.ended, short.value, short.state = 3.0, 1.0, COMPLETE
-    mirror.update(short)
+    mirror.update(ended(short))
     deadline = time.monotonic() + PATIENCE
     while run_of(long) not in store.runs and time.monotonic() < deadline:  # though nothing more is heard of it
         time.sleep(0.01)
 
     assert store.log.count("write") == 2
-    assert sorted(store.runs) == [run_of(short), run_of(long)]
+    assert sorted(store.runs) == [run_of(ended(short)), run_of(long)]
     mirror.close("KILLED", PATIENCE)
 
 
@@ -150,10 +154,9 @@ def test_every_trial_is_there_once_when_the_mirror_is_closed(warnings: list[str]
     store = FakeStore()
     mirror = Mirror(lambda: store, [], warnings.append)
     for number in range(50):
-        trial = a_trial(number, RUNNING)
+        trial = a_trial(number, State.RUNNING)
         mirror.update(trial)
-        trial.ended, trial.value, trial.state = 3.0, 1.0, COMPLETE
-        mirror.update(trial)
+        mirror.update(ended(trial))
 
     assert mirror.close("FINISHED", PATIENCE) == 0
     assert whole(store, range(50))
@@ -165,18 +168,17 @@ def test_every_trial_is_there_once_when_the_mirror_is_closed(warnings: list[str]
 def test_a_running_trial_is_there_while_it_runs(warnings: list[str]) -> None:
     store = FakeStore()
     mirror = Mirror(lambda: store, [], warnings.append)
-    trial = a_trial(0, RUNNING)
+    trial = a_trial(0, State.RUNNING)
     mirror.update(trial)
 
     deadline = time.monotonic() + 30
-    while store.runs != [(0, 1, RUNNING, 1)] and time.monotonic() < deadline:
+    while store.runs != [(0, 1, State.RUNNING, 1)] and time.monotonic() < deadline:
         time.sleep(0.01)
-    trial.reports.append(Report(2, 3.0, {"score": 2.0}))
-    mirror.update(trial)
-    while store.runs != [(0, 1, RUNNING, 2)] and time.monotonic() < deadline:
+    mirror.update(replace(trial, reports=(*trial.reports, Report(2, 3.0, {"score": 2.0}))))
+    while store.runs != [(0, 1, State.RUNNING, 2)] and time.monotonic() < deadline:
         time.sleep(0.01)
 
-    assert store.runs == [(0, 1, RUNNING, 2)]
+    assert store.runs == [(0, 1, State.RUNNING, 2)]
     assert mirror.close("KILLED", PATIENCE) == 0
     assert store.status == "KILLED"
 
@@ -232,14 +234,14 @@ def test_a_trial_that_reports_often_while_the_store_is_slow_is_pending_once(
 ) -> None:
     store = FakeStore(lambda call: gate.wait() and None)
     mirror = Mirror(lambda: store, [], warnings.append)
-    trial = a_trial(0, RUNNING)
+    trial = a_trial(0, State.RUNNING)
     for step in range(2, 5000):
-        trial.reports.append(Report(step, 2.0, {"score": 1.0}))
+        trial = replace(trial, reports=(*trial.reports, Report(step, 2.0, {"score": 1.0})))
         mirror.update(trial)
     gate.set()
 
     assert mirror.close("FINISHED", PATIENCE) == 0
-    assert store.runs == [(0, 1, RUNNING, 4999)]
+    assert store.runs == [(0, 1, State.RUNNING, 4999)]
     assert store.log.count("write") <= 2
 
 
@@ -251,17 +253,16 @@ def test_what_changes_while_it_is_written_is_written_again(warnings: list[str], 
             inside.set()
             gate.wait()
 
-    trial = a_trial(0, RUNNING)
+    trial = a_trial(0, State.RUNNING)
     store = FakeStore(after=stall_in_write)
     mirror = Mirror(lambda: store, [], warnings.append)
     mirror.update(trial)
     assert inside.wait(30)
-    trial.ended, trial.value, trial.state = 3.0, 1.0, COMPLETE
-    mirror.update(trial)
+    mirror.update(ended(trial))
     gate.set()
 
     assert mirror.close("FINISHED", PATIENCE) == 0
-    assert (0, 1, COMPLETE, 1) in store.runs
+    assert (0, 1, State.COMPLETE, 1) in store.runs
     assert store.counted == [0]
 
 
@@ -346,7 +347,7 @@ def test_after_a_failure_the_store_is_asked_what_it_holds(warnings: list[str]) -
 def test_a_password_in_what_the_store_says_is_never_passed_on(warnings: list[str]) -> None:
     error = ConnectionError("API request to http://me:secret@tracking:5000/api failed\nHTTPConnectionPool(...)")
     mirror = Mirror(lambda: FakeStore(failing(10**6, error)), [], warnings.append)
-    mirror.update(a_trial(0, FAILED))
+    mirror.update(a_trial(0, State.FAILED))
 
     assert mirror.close("FINISHED", PATIENCE) == 1
     assert warnings == [

@@ -1,0 +1,148 @@
+"""Trials for programs that run them themselves: ``hpo ask``, ``hpo tell`` and ``hpo serve``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hpo import requests, service
+from hpo.cli.live import read_pair
+from hpo.cli.options import AsJson, Name, Storage, complete_name, read_duration, read_name
+from hpo.cli.text import print_json, values_in_words, write
+from hpo.errors import HpoError, InputError
+from hpo.ledger.address import DEFAULT_STORAGE, Address
+from hpo.machine import expand
+from hpo.study import load
+from hpo.text import value
+
+Study = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="The study's name, or its file; a file's study is recorded where it is not known yet.",
+        show_default=False,
+        parser=expand,
+        autocompletion=complete_name,
+    ),
+]
+Lease = Annotated[str, typer.Option(metavar="TIME", help="How long the trial is yours, such as 90s or 2h.")]
+
+
+def _open(text: str, storage: str) -> tuple[str, Address]:
+    """A study's name and its ledger; the study of a file is recorded there."""
+    name = read_name(text)
+    where = service.open_ledger(storage, create=name != text)
+    if name != text:
+        requests.begin(where, load(text))
+    return name, where
+
+
+def ask(
+    study: Study,
+    lease: Lease = "10m",
+    renew: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="Keep trial N for --lease from now on instead.", show_default=False),
+    ] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Lease a trial to run yourself; tell what became of it with `hpo tell`."""
+    seconds = read_duration("--lease", lease)
+    name, where = _open(study, storage)
+    if renew is not None:
+        answer = requests.ask(where, name, "renew", {"trial": renew, "seconds": seconds})
+    else:
+        answer = requests.ask(where, name, "ask", {"seconds": seconds})
+    if answer["number"] is None:
+        raise HpoError(f"{name}: there is no trial to run: {answer['why']}")
+    if as_json:
+        print_json({"name": name, **answer})
+        return
+    until = datetime.fromtimestamp(answer["until"]).strftime("%Y-%m-%d %H:%M:%S")
+    write(f"{name}: trial {answer['number']}, seed {answer['seed']}, yours until {until}, lease {answer['lease']}\n")
+    write("".join(f"  {key} = {value(item)}\n" for key, item in {**answer["fixed"], **answer["params"]}.items()))
+
+
+def tell(
+    name: Name,
+    trial: Annotated[int, typer.Argument(metavar="N", min=0, help="The trial's number.", show_default=False)],
+    values: Annotated[
+        list[str] | None,
+        typer.Option("--value", metavar="[NAME=]VALUE", help="It has ended with this value.", show_default=False),
+    ] = None,
+    report: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC=VALUE",
+            help="It has reported this; give --report once per metric, or all in one text; step=N says of which step.",
+            show_default=False,
+        ),
+    ] = None,
+    failed: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="It has failed, and why.", show_default=False)
+    ] = None,
+    lease: Annotated[
+        str | None, typer.Option(metavar="ID", help="Refuse it if this is no longer the lease.", show_default=False)
+    ] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what became of a leased trial. Telling the same twice is harmless."""
+    given: dict[str, Any] = {"trial": trial, "failed": failed, "lease": lease}
+    if report:
+        given["report"] = dict(_metric("--report", word) for text in report for word in text.split())
+    if values:
+        given["value"] = (
+            _number("--value", values[0])
+            if len(values) == 1 and "=" not in values[0]
+            else dict(_metric("--value", text) for text in values)
+        )
+    answer = requests.ask(service.open_ledger(storage), name, "tell", given)
+    if as_json:
+        print_json({"name": name, **answer})
+    elif answer["state"] == "running":
+        write(f"{name}: trial {trial} goes on\n")
+    else:
+        known = f" with {words}" if (words := values_in_words(answer)) else ""
+        write(f"{name}: trial {trial} is {answer['state']}{known}{'; stop it' * answer['stop']}\n")
+
+
+def _metric(option: str, text: str) -> tuple[str, Any]:
+    key, equals, typed = text.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"{option}: must be NAME=VALUE, got {text!r}", key=option, value=text)
+    return (key, read_pair("tell", text)[1]) if key == "step" else (key.strip(), _number(option, typed))
+
+
+def _number(option: str, text: str) -> Any:
+    try:
+        found = float(text)
+    except ValueError:
+        raise InputError(f"{option}: must be a number, got {text!r}", key=option, value=text) from None
+    return found if abs(found) < float("inf") else str(found)
+
+
+def serve(
+    study: Study,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8266,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where the token is kept.", show_default=".hpo/NAME.token"),
+    ] = None,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Offer ask, tell and the other requests over HTTP on this machine alone, until Ctrl-C."""
+    name, where = _open(study, storage)
+    from hpo import serve as http
+    from hpo.ledger import snapshots
+
+    snapshots.head(where, name)  # StudyNotFound
+    file = token_file or where.folder / f"{name}.token"
+    token = http.keep_token(file)
+    with http.server(where, name, token, port) as server:
+        write(f"{name}: http://127.0.0.1:{server.server_port}/\nThe token is in {file}. Press Ctrl-C to stop.\n")
+        server.serve_forever()

@@ -1,0 +1,204 @@
+"""Trials on their way: into a new study (``hpo fork``), and out of the ledger as a table (``hpo export``)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpo import service
+from hpo.cli.options import AsJson, Name, Names, Storage, StudyFile, at_storage, complete_name, read_path
+from hpo.cli.studies import choose
+from hpo.cli.text import out, print_json, write, write_bytes, write_lines
+from hpo.errors import InputError
+from hpo.ledger.address import DEFAULT_STORAGE, Address
+from hpo.machine import absolute_uri, expand
+from hpo.progress import to_stderr
+from hpo.study import Study, load
+from hpo.text import suggest
+
+if TYPE_CHECKING:
+    from hpo.moving.importing import Import
+
+
+def fork(
+    name: Name,
+    study_file: StudyFile,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Begin a new study with the trials of another one: its sampler knows them, and they are not run again."""
+    study, where = load(study_file), service.open_ledger(storage)
+    planned = service.fork(study, where, name)
+    if as_json:
+        left = [{"number": number, "reason": reason} for number, reason in planned.left]
+        keys = {"trials": len(planned.trials), "as": planned.how, "changed": list(planned.changed), "left": left}
+        print_json({"name": study.name, "from": name, **keys})
+        return
+    for number, reason in planned.left:
+        to_stderr(f"trial {number} of {name} is not valid in {study.name}: {reason}")
+    from hpo.moving.inherit import in_words
+
+    write_lines([in_words(study.name, planned), f"to run it: hpo run {study_file}{at_storage(where)}"])
+
+
+def import_trials(
+    study: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|STUDY.toml",
+            help="A study of the ledger, or a file: its study is made when absent.",
+            autocompletion=complete_name,
+        ),
+    ],
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", parser=read_path, help="From a table with a head.")
+    ] = None,
+    optuna: Annotated[
+        tuple[str, str] | None, typer.Option("--optuna", metavar="URL STUDY", help="From a study of plain Optuna.")
+    ] = None,
+    mlflow: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--mlflow", metavar="URI EXPERIMENT", help="From the runs of an experiment in MLflow."),
+    ] = None,
+    mapped: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="NAME=THEIRS", help="What the source calls a parameter or the metric."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be imported.")] = False,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Import trials: the study's sampler knows them as if it had run them. Again, it adds only what is new."""
+    given = {"--csv": csv, "--optuna": optuna, "--mlflow": mlflow}
+    if len(chosen := [option for option, source in given.items() if source]) != 1:
+        found = ", ".join(chosen) or "none"
+        raise InputError(f"import: needs one of --csv, --optuna and --mlflow, got {found}", key="import")
+    where = service.open_ledger(storage, create=study.endswith(".toml"))
+    parsed = load(read_path(study)) if study.endswith(".toml") else _stored(where, study)
+    names = _mapped(mapped or (), parsed)
+    if csv:
+        from hpo.moving.table import csv_trials
+
+        trials, names = csv_trials(csv, parsed, names), {}
+    elif optuna:
+        from hpo.ledger.foreign import optuna_trials
+
+        trials = optuna_trials(expand(optuna[0]), optuna[1], parsed.objectives)
+    elif mlflow:
+        from hpo.tracking.mlflow.foreign import mlflow_trials
+
+        trials = mlflow_trials(absolute_uri(expand(mlflow[0])), mlflow[1])
+    word = {"--csv": "row", "--optuna": "trial", "--mlflow": "run"}[chosen[0]]
+    done = service.bring_in(parsed, where, trials, names, word=word, strict=bool(optuna), dry_run=dry_run)
+    _print_import(parsed.name, done, dry_run=dry_run, as_json=as_json)
+    if done.refused and not done.trials and not done.known:
+        raise InputError(f"import: none of {len(done.refused)} {word}s can be imported into {parsed.name}; see above")
+
+
+def _stored(where: Address, name: str) -> Study:
+    from hpo.ledger import snapshots
+
+    return snapshots.read(where, name).study
+
+
+def _mapped(words: Sequence[str], study: Study) -> dict[str, str]:
+    """The source's names by the study's."""
+    mine, found = [*study.space.names, *study.fixed, *study.objectives], {}
+    for word in words:
+        name, equals, theirs = word.partition("=")
+        if not equals or not theirs or name not in mine:
+            rule = f"must be NAME=THEIRS, with a parameter or the metric of {study.name} as NAME"
+            raise InputError(f"--map: {rule}, got {word!r}{suggest(name, mine)}", key="--map", rule=rule, value=word)
+        found[name] = theirs
+    return found
+
+
+def _print_import(name: str, done: Import, *, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        refused = [{"row": row, "reason": reason} for row, reason in done.refused]
+        counted = {"imported": len(done.trials), "known": done.known, "refused": refused, "ignored": done.ignored}
+        print_json({"name": name, "dry_run": dry_run, **counted})
+        return
+    for row, reason in done.refused:
+        to_stderr(f"{row} is refused: {reason}")
+    if done.ignored:
+        to_stderr(f"ignored, because {name} has no such parameter: {', '.join(done.ignored)}")
+    would = "would be " if dry_run else ""
+    words = f"{len(done.trials)} trials {would}imported, {len(done.refused)} refused, {done.known} were there already"
+    write(f"{name}: {words}\n")
+
+
+def copy(
+    names: Names,
+    to: Annotated[
+        str, typer.Option("--to", parser=expand, metavar="URL", help="The other ledger; created when absent.")
+    ],
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Copy studies to another ledger, as they are; the copy of a study that went on is brought up to it."""
+    where = service.open_ledger(storage)
+    chosen = choose(names, where, "copy")
+    target = service.open_ledger(to, create=True)
+    from hpo.ledger.copy import copy as copy_study
+
+    copied = {name: copy_study(where, name, target) for name in chosen}
+    if as_json:
+        rows = [{"name": name, "trials": found.trials, "written": found.written} for name, found in copied.items()]
+        print_json(rows)
+        return
+    for name, found in copied.items():
+        written = "all were there" if found.written == 0 else f"{found.written} of them written now"
+        write(f"{name}: {found.trials} trials in {target}, {written}\n")
+
+
+def export(
+    name: Name,
+    csv: Annotated[bool, typer.Option("--csv", help="Write CSV; this is the default.")] = False,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Write Parquet.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Write JSON, one object per row.")] = False,
+    reports: Annotated[bool, typer.Option("--reports", help="One row per report, with all metrics.")] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", parser=read_path, help="Where to write.", show_default="standard output"),
+    ] = None,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Export a study's trials as a table, one row per trial; the study may be running."""
+    chosen = [kind for kind, wanted in {"csv": csv, "parquet": parquet, "json": json}.items() if wanted] or ["csv"]
+    if len(chosen) > 1:
+        raise InputError(
+            f"--{chosen[1]}: must come without --{chosen[0]}: a table has one format", key=f"--{chosen[1]}"
+        )
+    (kind,) = chosen
+    if kind == "parquet" and file is None and out().isatty():
+        raise InputError("--parquet: is not for terminals; name a file with --out, or use a pipe", key="--parquet")
+    where = service.open_ledger(storage)
+    from hpo.ledger import snapshots
+    from hpo.moving.export import FORMATS, report_rows, trial_rows
+
+    found = snapshots.read(where, name)
+    rows = report_rows(found.trials) if reports else trial_rows(found.trials, found.study.objectives)
+    data = FORMATS[kind](rows)
+    if file is None:
+        write_bytes(data)
+        return
+    _save(file, data)
+    write(f"{file}: {len(rows)} {'reports' if reports else 'trials'} of {name}\n")
+
+
+def _save(file: Path, data: bytes) -> None:
+    """Writes a file: all of it, or nothing; an older one is replaced."""
+    draft = file.parent / f".{file.name}.{uuid.uuid4().hex}"
+    try:
+        draft.write_bytes(data)
+        draft.replace(file)
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise InputError(f"--out: cannot write {file}: {error.strerror}", key="--out", value=str(file)) from None

@@ -1,0 +1,214 @@
+"""What this machine has, what slows it down, and the data sets that installed packages offer to it.
+
+These are entry points of the group :data:`GROUP`, for ``hpo fetch`` and ``hpo doctor``.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import threading
+from collections.abc import Callable
+from http.client import HTTPException
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import hpo
+from hpo.afterwards import unfinished
+from hpo.errors import InputError
+from hpo.ledger.address import parse, probe, redact
+from hpo.machine import usable_cores
+from hpo.service import open_ledger
+from hpo.text import suggest
+from hpo.tracking import check as check_tracking
+
+GROUP = "hpo.datasets"
+PACKAGES = ("numpy", "optuna", "ray", "mlflow", "psycopg")
+# Settings that make OpenBLAS use an older kernel than the processor has.
+FORCING = ("OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES")
+
+
+def facts(storage: str, tracking: str) -> dict[str, Any]:
+    """Everything that a bug report needs, without any password.
+
+    Args:
+        storage: The ledger's address.
+        tracking: The MLflow tracking store.
+    """
+    found: dict[str, Any] = {
+        "python": platform.python_version(),
+        "cores": usable_cores(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "versions": {"hpo": hpo.__version__, **{package: _version(package) for package in PACKAGES}},
+        "blas": _blas(),
+        "ray_address": _bounded(_ray, os.environ.get("RAY_ADDRESS", "")),
+        "storage": _bounded(_storage, storage),
+        "tracking": _bounded(_tracking, tracking),
+        **_status(),
+    }
+    return found | {"warnings": [*_warnings(found), *_pages(storage)]}
+
+
+def _pages(storage: str) -> list[str]:
+    """The studies whose page in MLflow was to be completed after their search, and was not."""
+    try:
+        found = unfinished(parse(storage))
+    except InputError:  # said elsewhere
+        return []
+    return [f"the report of {name} is not in MLflow: {redact(why)}; to retry: hpo sync {name}" for name, why in found]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _blas() -> list[dict[str, Any]]:
+    import numpy as np
+    from threadpoolctl import threadpool_info
+
+    np.ones((2, 2)) @ np.ones((2, 2))  # loads the library
+    return [
+        {key: pool.get(key) for key in ("internal_api", "version", "architecture", "num_threads")}
+        for pool in threadpool_info()
+        if pool["user_api"] == "blas"
+    ]
+
+
+# What a study would connect to ---------------------------------------------------------------------------------------
+
+# Seconds for one answer over the network, and for a check as a whole: names that no server resolves, folders that hang.
+ANSWER, WAIT = 5.0, 10.0
+
+
+def _bounded(check: Callable[[str], str], address: str) -> str:
+    """What a check found, or that it took too long; a check that hangs is left behind."""
+    found: list[str] = []
+    thread = threading.Thread(target=lambda: found.append(check(address)), daemon=True)
+    thread.start()
+    thread.join(WAIT)
+    return found[0] if found else f"{redact(address)}: no answer within {WAIT:g} s"
+
+
+def _storage(storage: str) -> str:
+    try:
+        open_ledger(storage, create=True)
+    except InputError as error:
+        return str(error)
+    return f"{redact(storage)}: reachable"
+
+
+def _tracking(tracking: str) -> str:
+    shown = redact(tracking)
+    if tracking.startswith(("http://", "https://")):
+        return f"{shown}: {_asked(tracking.rstrip('/') + '/health')}"
+    try:
+        check_tracking(tracking)
+        if tracking.startswith("sqlite:///"):
+            probe(parse(tracking), create=True)
+    except InputError as error:
+        return f"{shown}: {str(error).removeprefix('storage: ').removeprefix('--tracking: ')}"
+    return f"{shown}: usable" if tracking.startswith("sqlite:///") else f"{shown}: not tested"
+
+
+def _ray(address: str) -> str:
+    if not address or address == "local":
+        return "none set: Ray starts on this machine"
+    if address == "auto":
+        return "auto: not tested; a search looks for a Ray that runs on this machine"
+    if address.startswith(("http://", "https://")):
+        return f"{redact(address)}: {_asked(address)}; for hpo submit only, a search runs inside its cluster"
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER).close()
+    except (OSError, ValueError, OverflowError) as error:
+        return f"{address}: cannot be reached: {error}; start Ray there (ray start --head), or correct RAY_ADDRESS"
+    return f"{address}: reachable"
+
+
+def _asked(url: str) -> str:
+    """Whether a server answers; an answer that asks for a password is one."""
+    parts = urlsplit(url)
+    plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    try:
+        urlopen(plain, timeout=ANSWER).close()
+    except HTTPError as error:
+        return "reachable" if error.code in (401, 403) else f"answers with status {error.code}"
+    except (OSError, ValueError, HTTPException) as error:
+        return f"cannot be reached: {redact(str(getattr(error, 'reason', error)))}"
+    return "reachable"
+
+
+def _warnings(found: dict[str, Any]) -> list[str]:
+    warnings = [
+        f"{name}={os.environ[name]} is set: NumPy may use an older kernel than this processor has "
+        f"(in use: {', '.join(str(pool['architecture']) for pool in found['blas'])})"
+        for name in FORCING
+        if os.environ.get(name)
+    ]
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        warnings.append("PYTHONDONTWRITEBYTECODE is set: packages installed without byte code are imported more slowly")
+    return warnings
+
+
+# Data sets ---------------------------------------------------------------------------------------------------------
+
+
+class Dataset(Protocol):
+    """What an entry point of :data:`GROUP` refers to."""
+
+    def fetch(self, mirror: str | None = None, *, progress: bool = True) -> Path:
+        """Downloads what is missing, checks it, and returns the folder; ``ValueError`` or ``OSError`` if it cannot."""
+
+    def check(self) -> None:
+        """Raises ``ValueError`` or ``OSError``, saying what to do, when the data is missing or damaged."""
+
+
+def datasets() -> dict[str, EntryPoint]:
+    """The data sets of all installed packages, by name."""
+    return {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)}
+
+
+def fetch(name: str, mirror: str | None = None, *, progress: bool = True) -> Path:
+    """Downloads a data set into the cache, and checks it.
+
+    Args:
+        name: The entry point's name.
+        mirror: A folder on the web that holds the original files; None for the data set's own.
+        progress: Show a progress bar on standard error.
+
+    Returns:
+        The folder of the files.
+
+    Raises:
+        InputError: When there is no such data set, or it cannot be fetched.
+    """
+    known = datasets()
+    if name not in known:
+        hint = suggest(name, known) or f"; no installed package offers any (entry points of {GROUP!r})"
+        raise InputError(f"fetch: there is no data set {name!r}{hint}", key="fetch", value=name)
+    dataset: Dataset = known[name].load()
+    try:
+        return dataset.fetch(mirror, progress=progress)
+    except (ValueError, OSError) as error:
+        raise InputError(f"fetch: {error}", key="fetch", value=name) from error
+
+
+def _status() -> dict[str, str]:
+    """For each data set ``"there"``, or what is wrong and what to do."""
+    states = {}
+    for name, entry in datasets().items():
+        try:
+            entry.load().check()
+        except Exception as error:  # another package's code: one that is broken must not hide the others
+            states[name] = str(error)
+        else:
+            states[name] = "there"
+    return states

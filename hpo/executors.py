@@ -1,0 +1,125 @@
+"""What runs the trials of one search after another: this process, a child of it, or Ray."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+from hpo.execution.guest import Guest, job
+from hpo.machine import usable_cores
+from hpo.progress import Notify, to_stderr
+from hpo.study import Study
+from hpo.study.workers import Resources
+
+if TYPE_CHECKING:
+    from hpo.execution import Executor, Nodes
+
+
+class Executors:
+    """Gives every search its executor; Ray starts with the first and ends with :meth:`close`.
+
+    Args:
+        resources: What the most demanding worker of any of the studies asks for.
+        workers: How many trials run at once; None for as many as fit, 0 for one after another, without Ray.
+        address: A Ray cluster; None for ``RAY_ADDRESS``, and without that for this machine.
+        here: With 0 workers, run the trials, and check the study, in this process itself.
+        verbose: Show Ray's log.
+        notify: Receives remarks, for example that a search waits for workers.
+        code: An objective that workers cannot import, pickled by this process.
+    """
+
+    def __init__(
+        self,
+        resources: Resources,
+        workers: int | None,
+        address: str | None = None,
+        *,
+        here: bool = False,
+        verbose: bool = False,
+        notify: Notify = to_stderr,
+        code: bytes | None = None,
+    ) -> None:
+        self._resources, self._workers, self._address, self._code = resources, workers, address, code
+        self.echo = notify if verbose else None
+        self._here, self._verbose, self._notify = here and workers == 0, verbose, notify
+        self._started = self._shared = False
+        self._guest: Guest | None = None
+
+    def guest(self, study: Study) -> Guest:
+        """Where the study is checked; the process that has checked it runs the trials of a search without Ray."""
+        if self._guest is None or self._guest.job != job(study):
+            self._dismiss()
+            self._guest = Guest(study, here=self._here)
+            self._guest.start()
+        return self._guest
+
+    def _dismiss(self) -> None:
+        if self._guest is not None:
+            self._guest.close()
+            self._guest = None
+
+    def prefer(self, workers: str | None) -> None:
+        """Runs as many trials at once as an edit of the study asks for, unless the user has said how many."""
+        if self._workers is None and workers not in (None, "auto"):
+            self._workers = int(workers or 0)
+
+    @contextmanager
+    def open(self, study: Study) -> Iterator[Executor]:
+        """An executor for one search, closed at the end of the block."""
+        with closing(self._single(study) if self._workers == 0 else self._pool(study)) as executor:
+            yield executor
+
+    def _single(self, study: Study) -> Executor:
+        guest, self._guest = self.guest(study), None
+        if (child := guest.start()) is None:
+            from hpo.execution.inline import InlineExecutor
+
+            return InlineExecutor(guest.job, study.workers.threads)
+        from hpo.execution.single import SingleExecutor
+
+        return SingleExecutor(child)
+
+    def _pool(self, study: Study) -> Executor:
+        from hpo.execution.ray.pool import RayExecutor
+
+        self._dismiss()
+        self._start()
+        # Ray's own files are private; the objective's are not.
+        known = job(study, None if self._shared else _umask(), self._code)
+        most = min(study.budget.most, study.batch or study.budget.most)
+        return RayExecutor(known, self._workers, study.workers, most=most, shared=self._shared, notify=self._notify)
+
+    def _start(self) -> None:
+        if not self._started:
+            from hpo.execution.ray import cluster as ray
+
+            workers = self._workers or max(1, int(usable_cores() / self._resources.cpus))
+            self._shared = ray.start(self._address, workers, self._resources, verbose=self._verbose)
+            self._started = True
+
+    def nodes(self) -> Nodes | None:
+        """The nodes of the cluster, which hold folders of trials; None where all trials run on this machine."""
+        address = self._address or os.environ.get("RAY_ADDRESS") or "local"
+        if self._workers == 0 or not (self._shared if self._started else address != "local"):
+            return None
+        from hpo.execution.ray.nodes import RayNodes
+
+        self._start()
+        return RayNodes(self._notify)
+
+    def close(self) -> None:
+        """Leaves the cluster, or ends the Ray that was started."""
+        self._dismiss()
+        if self._started:
+            from hpo.execution.ray import cluster as ray
+
+            ray.shutdown()
+
+
+def _umask() -> int:
+    """This process's mask for new files, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

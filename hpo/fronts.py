@@ -1,0 +1,202 @@
+"""Several objectives at once: which trials no other one beats, and how good they are together.
+
+All functions take costs, an array of shape (points, objectives) in which lower is better.
+
+- Deb, Pratap, Agarwal, Meyarivan: A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II. IEEE Transactions on
+  Evolutionary Computation 6, 2002: the non-dominated rank and the crowding distance.
+- While, Bradstreet, Barone: A Fast Way of Calculating Exact Hypervolumes. The same journal, 16, 2012.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo.statistics import Floats
+from hpo.trial import Direction, Trial, best_first, counts_as_best
+
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.intp]
+# Costs beyond count as this much: differences of two stay finite.
+_LARGEST = 1e300
+# Up to so many objectives hypervolumes over trials are exact; for more, random points are counted.
+EXACT, _SAMPLE = 3, 20_000
+
+
+def costs_of(trials: Iterable[Trial], objectives: Mapping[str, Direction]) -> Floats:
+    """The costs of complete trials, shape (trials, objectives)."""
+    signs = np.array([direction.sign for direction in objectives.values()])
+    values: Floats = np.array([trial.values for trial in trials], dtype=np.float64).reshape(-1, len(signs))
+    values *= signs
+    return values
+
+
+def front_of(trials: Iterable[Trial], objectives: Mapping[str, Direction]) -> list[Trial]:
+    """The Pareto front: the complete trials that no other one beats, best by the first objective first.
+
+    A trial beats another if it is worse in no objective and better in one. With one objective these are the best trial
+    and its equals.
+    """
+    complete = [trial for trial in trials if counts_as_best(trial)]
+    on_it = on_front(costs_of(complete, objectives))
+    first = next(iter(objectives.values()))
+    return best_first((trial for trial, yes in zip(complete, on_it, strict=True) if yes), first)
+
+
+def ranked(trials: Iterable[Trial], objectives: Mapping[str, Direction]) -> list[Trial]:
+    """The complete trials, best first: by the only objective; of several, by rank, and then by crowding distance."""
+    if len(objectives) == 1:
+        return best_first(trials, next(iter(objectives.values())))
+    complete = [trial for trial in trials if counts_as_best(trial)]
+    return [complete[index] for index in order(costs_of(complete, objectives))]
+
+
+def on_front(costs: Floats) -> Bools:
+    """Which points no other one beats, shape (points,); of equal points all or none are on the front."""
+    found = np.zeros(len(costs), dtype=bool)
+    rest = np.lexsort(costs.T[::-1]) if len(costs) else np.zeros(0, np.intp)
+    while rest.size:  # the first of those that are left is beaten by none: in this order nobody beats an earlier one
+        first = costs[rest[0]]
+        found[rest[0]] = True
+        rest = rest[1:]
+        there = costs[rest]
+        found[rest[(there == first).all(axis=1)]] = True
+        rest = rest[(there < first).any(axis=1)]
+    return found
+
+
+def ranks(costs: Floats) -> Ints:
+    """The non-dominated rank, shape (points,): 0 on the front, 1 on the front of what is left without it, and so on."""
+    found = np.zeros(len(costs), dtype=np.intp)
+    rest, rank = np.arange(len(costs)), 0
+    while rest.size:
+        on_it = on_front(costs[rest])
+        found[rest[on_it]] = rank
+        rest, rank = rest[~on_it], rank + 1
+    return found
+
+
+def crowding(costs: Floats) -> Floats:
+    """The crowding distance of the points of one front, shape (points,): how far away the neighbours are.
+
+    Of each objective, the distance between the two neighbours as a share of the front's extent; infinite at both ends.
+    """
+    found = np.zeros(len(costs))
+    for column in costs.T:
+        along = np.argsort(column, kind="stable")
+        values = column[along]
+        extent = values[-1] - values[0] if values.size else 0.0
+        if extent > 0:
+            found[along[1:-1]] += (values[2:] - values[:-2]) / extent
+            found[(column == values[0]) | (column == values[-1])] = np.inf
+    return found
+
+
+def order(costs: Floats) -> Ints:
+    """The points' places, best first: by rank, then the less crowded first, then the earlier one first."""
+    found = ranks(costs)
+    distance = np.zeros(len(costs))
+    for rank in np.unique(found):
+        distance[found == rank] = crowding(costs[found == rank])
+    return np.lexsort((-distance, found))
+
+
+def hypervolume(costs: Floats, reference: Sequence[float] | Floats) -> float:
+    """How much of the space below ``reference`` the points beat: the exact volume; a higher one is better.
+
+    Args:
+        costs: Shape (points, objectives). Points that are not below the reference in every objective add nothing.
+        reference: The worst costs that count, shape (objectives,).
+    """
+    limit = np.asarray(reference, dtype=np.float64)
+    inside = costs[(costs < limit).all(axis=1)]
+    return _volume(np.unique(inside[on_front(inside)], axis=0), limit)
+
+
+class Box(NamedTuple):
+    """The space of costs that counts, so that hypervolumes are shares of it: 0 to 1, whatever the units.
+
+    Attributes:
+        best: The lowest cost of each objective, shape (objectives,).
+        worst: The reference point, the highest costs that count, shape (objectives,).
+    """
+
+    best: Floats
+    worst: Floats
+
+    def covered(self, costs: Floats) -> Floats:
+        """The hypervolume after each of the points, in their order, shape (points,); it never falls.
+
+        It is exact for up to three objectives, and for more an estimate with a standard error of 0.0035 at most: the
+        exact volume would take minutes.
+        """
+        extent = self.worst - self.best
+        with np.errstate(over="ignore"):  # what is infinitely bad covers nothing
+            scaled = (np.clip(costs, -_LARGEST, _LARGEST) - self.best) / np.where(extent > 0, extent, 1.0)
+        if scaled.shape[1] > EXACT:
+            return _estimated(scaled)
+        covered = Covered(np.ones(scaled.shape[1]))
+        return np.array([covered.add(point) for point in scaled])
+
+
+class Covered:
+    """The hypervolume of points that come one by one, without starting anew for each; exact.
+
+    Args:
+        limit: The reference point, the costs that count as worst, shape (objectives,).
+    """
+
+    def __init__(self, limit: Floats) -> None:
+        self._limit, self._front, self._total = limit, np.empty((0, len(limit))), 0.0
+
+    def add(self, point: Floats) -> float:
+        """Counts a point, shape (objectives,); returns the hypervolume of all until now, which never falls."""
+        front, limit = self._front, self._limit
+        if (point < limit).all() and not (front <= point).all(axis=1).any():
+            # What the point adds: its own volume without the part that the front covers already.
+            self._total += max(0.0, float(np.prod(limit - point)) - hypervolume(np.maximum(front, point), limit))
+            self._front = np.vstack([front[(front < point).any(axis=1)], point])
+        return self._total
+
+
+def _estimated(scaled: Floats) -> Floats:
+    """The share of random points in the unit cube that are beaten by then, shape (points,)."""
+    free = np.random.default_rng(0).random((_SAMPLE, scaled.shape[1]))
+    found = np.zeros(len(scaled))
+    for index, point in enumerate(scaled):
+        if (point < 1).all():
+            free = free[(free < point).any(axis=1)]
+        found[index] = 1 - len(free) / _SAMPLE
+    return found
+
+
+def box_of(costs: Floats) -> Box:
+    """From the best cost of each objective to the worst one that is on the front, or is no outlier.
+
+    A single diverged loss would make the box so large that every front covers all of it.
+
+    Args:
+        costs: Shape (points, objectives), one point at least.
+    """
+    costs = np.clip(costs, -_LARGEST, _LARGEST)
+    quarter, three = np.quantile(costs, [0.25, 0.75], axis=0)
+    fence = three + 3 * (three - quarter)  # Tukey's outer fence: what lies beyond is far out
+    near = np.where(costs <= fence, costs, -np.inf).max(axis=0)
+    return Box(costs.min(axis=0), np.maximum(near, costs[on_front(costs)].max(axis=0)))
+
+
+def _volume(front: Floats, limit: Floats) -> float:
+    """The volume below ``limit`` of different points that do not beat each other, sorted by their first costs."""
+    if front.shape[1] <= 2:  # a staircase
+        widths = np.diff(front[:, 0], append=limit[0])
+        heights = limit[1] - front[:, 1] if front.shape[1] == 2 else np.ones(len(front))
+        return float(widths @ heights)
+    total = 0.0
+    for index, point in enumerate(front):  # what this point adds to those behind it
+        others = np.maximum(front[index + 1 :], point)
+        others = np.unique(others[on_front(others)], axis=0)
+        total += float(np.prod(limit - point)) - _volume(others, limit)
+    return total

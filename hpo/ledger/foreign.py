@@ -1,0 +1,98 @@
+"""Studies of plain Optuna, read as they are: nothing is written, no table is made, and nothing is unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from optuna.trial import FrozenTrial
+
+from hpo.errors import InputError, StorageUnusable, StudyNotFound
+from hpo.ledger.address import CONNECT_TIMEOUT, Address, parse, probe, redact
+from hpo.ledger.record import DIRECTIONS, FROM_OPTUNA
+from hpo.text import suggest
+from hpo.trial import FROM, Direction, Origin, Report, State, Trial
+
+if TYPE_CHECKING:
+    from hpo.ledger.journal import Journal
+    from hpo.ledger.sql import Sql
+
+
+def optuna_trials(url: str, name: str, objectives: Mapping[str, Direction]) -> list[Trial]:
+    """The trials of a study that Optuna keeps, with their parameters as Optuna has them.
+
+    Args:
+        url: A journal file, ``sqlite:///PATH`` or ``postgresql://...``.
+        name: The study.
+        objectives: Those of the study that takes them. Under the name of the first, intermediate values are reported;
+            their steps are counted from 1.
+
+    Raises:
+        StorageUnusable: When the storage cannot be read.
+        StudyNotFound: When it has no such study.
+        InputError: When the study has other directions.
+    """
+    where = parse(url)
+    probe(where, create=False)
+    with closing(_open(where)) as store:
+        names = {study.study_name: study._study_id for study in store.get_all_studies()}
+        if name not in names:
+            raise StudyNotFound(f"--optuna: there is no study {name!r} in {where}{suggest(name, list(names))}")
+        directions = store.get_study_directions(names[name])
+        if directions != [DIRECTIONS[direction] for direction in objectives.values()]:
+            found, wanted = ", ".join(one.name.lower() for one in directions), ", ".join(objectives.values())
+            raise InputError(f"--optuna: {name}: its direction must be {wanted}, got {found}", key="--optuna")
+        return [
+            _read(trial, name, next(iter(objectives))) for trial in store.get_all_trials(names[name], deepcopy=False)
+        ]
+
+
+def _open(where: Address) -> Journal | Sql:
+    if where.kind == "journal":
+        from hpo.ledger.journal import Journal
+
+        assert where.path is not None
+        return Journal(where.path)
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from hpo.ledger.sql import Sql
+
+    if where.path is not None:
+        url, options = f"sqlite:///file:{quote(str(where.path))}?uri=true&mode=ro", {}
+    else:
+        url = where.url.replace("postgresql://", "postgresql+psycopg://", 1)
+        read_only = "-c default_transaction_read_only=on"
+        options = {"connect_args": {"connect_timeout": CONNECT_TIMEOUT, "options": read_only}}
+    try:
+        return Sql(url, engine_kwargs=options, skip_table_creation=True)
+    except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
+        reason = redact(" ".join(str(error).split()))[:300]
+        raise StorageUnusable(f"--optuna: {where} cannot be read: {reason}") from None
+
+
+def _read(stored: FrozenTrial, study: str, metric: str) -> Trial:
+    state, values = FROM_OPTUNA[stored.state], stored.values
+    moments = (stored.datetime_start, stored.datetime_complete)
+    started, ended = (None if moment is None else moment.timestamp() for moment in moments)
+    curve = sorted(stored.intermediate_values.items())
+    return Trial(
+        stored.number,
+        dict(stored.params),
+        stored.user_attrs.get("seed", 0) if isinstance(stored.user_attrs.get("seed", 0), int) else 0,
+        state,
+        tuple(values) if values and state is not State.FAILED else (),
+        started,
+        ended,
+        reports=tuple(Report(place, ended or 0.0, {metric: v}) for place, (_, v) in enumerate(curve, start=1)),
+        notes={FROM: list(Origin(identity("optuna", study, stored.number, stored.params), study, stored.number))},
+    )
+
+
+def identity(*of: Any) -> str:
+    """What tells one row of a source from another, also when the source is read again."""
+    return hashlib.sha256(json.dumps(of, sort_keys=True, default=str).encode()).hexdigest()[:32]

@@ -1,0 +1,311 @@
+"""Studies in a ledger as people and other programs see them: read, deleted, and their evaluations noted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hpo.errors import HpoError, StorageError, StorageUnusable, StudyNotFound
+from hpo.ledger import (
+    CREATED_ATTR,
+    EDITS_ATTR,
+    EVALUATIONS_ATTR,
+    FOLDER_ATTR,
+    STUDY_ATTR,
+    UID_ATTR,
+    check_attributes,
+    heads,
+    lock,
+    marked,
+    summary,
+)
+from hpo.ledger.address import Address
+from hpo.study import Study, parse
+from hpo.study.edits import Edit, from_json
+from hpo.text import suggest
+from hpo.trial import Trial
+
+if TYPE_CHECKING:
+    from hpo.ledger.journal import Journal
+    from hpo.ledger.sql import Sql
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A study as the ledger has it.
+
+    Attributes:
+        study: As its file said when it was last run.
+        trials: In order of their numbers.
+        holder: Who is running it now; None when nobody is.
+        uid: The study's own identity in the ledger.
+        evaluations: Every access to the sealed test set, in order; see :func:`note_evaluation`.
+        created: When the study was made, in seconds since the epoch.
+        edits: What ``hpo set`` has changed, in order, also what no longer holds; see :class:`hpo.study.edits.Edit`.
+    """
+
+    study: Study
+    trials: list[Trial]
+    holder: str | None
+    uid: str = ""
+    evaluations: tuple[dict[str, Any], ...] = ()
+    created: float = 0.0
+    edits: tuple[Edit, ...] = ()
+
+    @property
+    def spent(self) -> bool:
+        """Whether the budget is spent."""
+        return heads.spent(self.study, self.trials)
+
+    @property
+    def state(self) -> str:
+        """One of four words; see :func:`hpo.ledger.heads.state`."""
+        return heads.state(self.study, self.trials, self.holder)
+
+    def head(self, top: int = 5) -> dict[str, Any]:
+        """The study as ``hpo show --json`` prints it, with the ``top`` best trials."""
+        return heads.head(self.study, self.trials, self.holder, top)
+
+
+def names(address: Address) -> list[str]:
+    """The studies that hpo keeps in this ledger, also those that cannot be read."""
+    return [stored.name for stored in _stored(address) if STUDY_ATTR in stored.attrs]
+
+
+def read(address: Address, name: str) -> Snapshot:
+    """One study with all its trials.
+
+    Raises:
+        StudyNotFound: When there is no such study.
+        StorageUnusable: When it cannot be read.
+    """
+    return _one(address, name, _snapshot)
+
+
+def head(address: Address, name: str) -> dict[str, Any]:
+    """What ``hpo list`` shows of one study; errors are those of :func:`read`."""
+    return _one(address, name, _head)
+
+
+def _one(address: Address, name: str, read: Callable[[Address, Stored], T]) -> T:
+    for _, found in _each(address, lambda other: other == name, read):
+        if isinstance(found, str):
+            raise _unreadable(address, name, found)
+        return found
+    raise _not_found(address, name)
+
+
+def _not_found(address: Address, name: str) -> StudyNotFound:
+    return StudyNotFound(f"there is no study {name!r} in {address}{suggest(name, names(address))}")
+
+
+def read_all(address: Address, wanted: Callable[[str], bool]) -> dict[str, Snapshot]:
+    """The studies whose names are wanted, by name, in one reading of the ledger.
+
+    Raises:
+        StorageUnusable: When one of them cannot be read.
+    """
+    readable, unreadable = read_each(address, wanted)
+    for name, reason in unreadable.items():
+        raise _unreadable(address, name, reason)
+    return readable
+
+
+def _unreadable(address: Address, name: str, reason: str) -> StorageUnusable:
+    return StorageUnusable(f"study {name!r} in {address} cannot be read: {reason}\nto delete it: hpo delete {name}")
+
+
+def read_each(
+    address: Address, wanted: Callable[[str], bool] = lambda name: True
+) -> tuple[dict[str, Snapshot], dict[str, str]]:
+    """The studies whose names are wanted, in one reading of the ledger.
+
+    Returns:
+        Those that can be read, by name; and why others cannot, by name. One bad study hides no other.
+    """
+    readable, unreadable = {}, {}
+    for name, found in _each(address, wanted, _snapshot):
+        if isinstance(found, str):
+            unreadable[name] = found
+        else:
+            readable[name] = found
+    return readable, unreadable
+
+
+def heads_of(address: Address, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, dict[str, Any] | str]:
+    """What ``hpo list`` shows of each study, by name; why it cannot be read, where that is so."""
+    return dict(_each(address, wanted, _head))
+
+
+def _each(
+    address: Address, wanted: Callable[[str], bool], read: Callable[[Address, Stored], T]
+) -> Iterator[tuple[str, T | str]]:
+    """What ``read`` makes of each study of hpo's whose name is wanted, or why it cannot be read, sorted by name."""
+    for stored in _stored(address):
+        if STUDY_ATTR in stored.attrs and wanted(stored.name):
+            try:
+                check_attributes(stored.attrs)
+                found: T | str = read(address, stored)
+            except StorageError:
+                raise
+            except Exception as error:  # whatever a damaged or foreign record leads to
+                reason = str(error) if isinstance(error, HpoError) else f"{type(error).__name__}: {error}"
+                found = " ".join(reason.split())[:300]
+            yield stored.name, found
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A study as a storage holds it.
+
+    Attributes:
+        name: Its name.
+        attrs: Its user attributes.
+        trials: Reads its trials.
+        head: What ``hpo list`` shows of it while no process runs it; None if not known yet.
+    """
+
+    name: str
+    attrs: Mapping[str, Any]
+    trials: Callable[[], list[Trial]]
+    head: dict[str, Any] | None = None
+
+
+def _stored(address: Address) -> Iterator[Stored]:
+    """The studies of a ledger, sorted by name."""
+    if address.kind == "journal":
+        assert address.path is not None
+        known = summary.load(address.path)
+        if known is None or not known.whole:
+            from hpo.ledger.journal import Journal
+
+            known = Journal(address.path, known).summarize()
+        for entry in sorted(known.studies, key=lambda entry: entry.name):
+            yield Stored(entry.name, entry.attrs, entry.trials, entry.about["head"])
+        return
+    from hpo.ledger import sql
+
+    with closing(sql.connect(address)) as store:
+        for name, study_id in sorted(store.study_ids().items()):
+            attrs = store.get_study_user_attrs(study_id)
+            yield Stored(name, attrs, partial(_trials, store, study_id, name, attrs))
+
+
+def _trials(store: Sql, study_id: int, name: str, attrs: Mapping[str, Any]) -> list[Trial]:
+    from hpo.ledger.record import Records
+
+    return marked(store.trials(study_id, Records(parse(attrs[STUDY_ATTR], file=name))), attrs)
+
+
+def _snapshot(address: Address, stored: Stored) -> Snapshot:
+    name, attrs = stored.name, stored.attrs
+    folder = attrs.get(FOLDER_ATTR)
+    there = isinstance(folder, str) and Path(folder).is_dir()
+    study = parse(attrs[STUDY_ATTR], file=f"{address}, study {name}", folder=folder if there else None)
+    return Snapshot(
+        study,
+        stored.trials(),
+        lock.holder(address, name),
+        attrs.get(UID_ATTR, ""),
+        tuple(attrs.get(EVALUATIONS_ATTR, ())),
+        attrs.get(CREATED_ATTR, 0.0),
+        tuple(from_json(attrs.get(EDITS_ATTR, ()))),
+    )
+
+
+def _head(address: Address, stored: Stored) -> dict[str, Any]:
+    if stored.head is None:
+        head = _snapshot(address, stored).head()
+    else:
+        head = stored.head | ({"state": "running"} if lock.holder(address, stored.name) else {})
+    return head | {"created": stored.attrs.get(CREATED_ATTR) or None}
+
+
+def _connect(address: Address) -> Journal | Sql:
+    from hpo.ledger.ledger import connect  # and Optuna, which takes half a second: a summary does without
+
+    return connect(address)
+
+
+@contextmanager
+def note_evaluation(address: Address, name: str, number: int) -> Iterator[dict[str, Any]]:
+    """Notes an access to the sealed test set before it happens, and the ``metrics`` that the block fills in after it.
+
+    Yields:
+        The entry: ``time`` (seconds since the epoch), ``trial`` and ``metrics``, empty until the block fills it.
+
+    Raises:
+        StudyLocked: When the study is being run, or evaluated, by another process.
+    """
+    with _locked(address, name), closing(_connect(address)) as store:
+        study_id = store.get_study_id_from_name(name)
+        before = store.get_study_user_attrs(study_id).get(EVALUATIONS_ATTR, [])
+        entry: dict[str, Any] = {"time": time.time(), "trial": number, "metrics": {}}
+        store.set_study_user_attr(study_id, EVALUATIONS_ATTR, [*before, entry])
+        yield entry
+        store.set_study_user_attr(study_id, EVALUATIONS_ATTR, [*before, entry])
+
+
+@contextmanager
+def _locked(address: Address, name: str) -> Iterator[None]:
+    held = lock.acquire(address, name)
+    try:
+        yield
+    finally:
+        held.release()
+
+
+@contextmanager
+def held(address: Address, name: str) -> Iterator[Snapshot]:
+    """A study that is not being run, and that cannot be run while the block lasts.
+
+    Raises:
+        StudyNotFound: When there is no such study.
+        StudyLocked: When it is being run.
+    """
+    with _locked(address, name):
+        yield replace(read(address, name), holder=None)  # this process holds the lock
+
+
+def trial_count(address: Address, name: str) -> int:
+    """How many trials a study has, also one that cannot be read.
+
+    Raises:
+        StudyNotFound: When there is no such study.
+    """
+    if name not in names(address):
+        raise _not_found(address, name)
+    with closing(_connect(address)) as store:
+        return store.get_n_trials(store.get_study_id_from_name(name))
+
+
+def uid(address: Address, name: str) -> str:
+    """A study's own identity in the ledger, also of one that cannot be read.
+
+    Raises:
+        StudyNotFound: When there is no such study.
+    """
+    trial_count(address, name)
+    with closing(_connect(address)) as store:
+        return str(store.get_study_user_attrs(store.get_study_id_from_name(name)).get(UID_ATTR) or "")
+
+
+def delete(address: Address, name: str) -> int:
+    """Deletes a study and its trials from the ledger, also one that cannot be read; returns how many trials it had.
+
+    Raises:
+        StudyNotFound: When there is no such study.
+        StudyLocked: When it is being run.
+    """
+    with _locked(address, name):
+        count = trial_count(address, name)
+        with closing(_connect(address)) as store:
+            store.delete_study(store.get_study_id_from_name(name))
+    return count

@@ -1,0 +1,109 @@
+"""What this machine is: how many cores may be used, which folder a path names, and streams that may be broken."""
+
+from __future__ import annotations
+
+import io
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def expand(path: str) -> str:
+    """A path with ``~`` and ``$NAME`` replaced, as a shell does; the one place that does it."""
+    return os.path.expanduser(os.path.expandvars(path))  # noqa: PTH111 -- a Path would turn http:// into http:/
+
+
+def absolute(path: str | Path) -> Path:
+    """A path that stays the same when the working folder changes."""
+    return Path(expand(str(path))).absolute()
+
+
+def absolute_uri(uri: str) -> str:
+    """A tracking store's address of which this is true too: ``sqlite:///PATH``, a folder, or a server's address."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return uri if uri in ("", "none", "databricks", "uc") or uri.startswith("file:") else str(absolute(uri))
+    if scheme != "sqlite" or not rest.startswith("/") or rest == "/:memory:":
+        return uri
+    path, question, options = rest[1:].partition("?")
+    return f"sqlite:///{absolute(path)}{question}{options}" if path else uri
+
+
+def settle() -> None:
+    """Makes environment variables mean the same in this process and in every other that it starts.
+
+    ``HPO_DATA_DIR`` becomes absolute: workers have working folders of their own. This machine is never reached through
+    a proxy.
+    """
+    if folder := os.environ.get("HPO_DATA_DIR"):
+        os.environ["HPO_DATA_DIR"] = str(absolute(folder))
+    if any(os.environ.get(name) or os.environ.get(name.upper()) for name in PROXIES):
+        direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+        hosts = [host.strip() for host in direct.split(",") if host.strip()]
+        if "*" not in hosts:
+            hosts += [host for host in LOOPBACK if host not in hosts]
+            os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(hosts)
+
+
+def usable_cores(root: Path = Path("/")) -> int:
+    """How many cores this process may use: those of its affinity mask, within its container's quota; at least 1.
+
+    Args:
+        root: Where ``proc`` and ``sys`` are.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return max(1, int(min([cores, *_quotas(root)])))
+
+
+def _quotas(root: Path) -> list[float]:
+    """The quotas, in cores, of this process's control group and of all groups around it (versions 1 and 2)."""
+    found = []
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, controllers, group = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        base = root / "sys/fs/cgroup"
+        if controllers:
+            base /= "cpu" if (base / "cpu").exists() else controllers
+        folder = base / group.lstrip("/")
+        # In a container the group's path may be the host's, of which only the top is there.
+        for at in {base, folder, *(parent for parent in folder.parents if parent.is_relative_to(base))}:
+            if controllers:
+                words = [_read(at / f"cpu.cfs_{part}_us").strip() for part in ("quota", "period")]
+            else:
+                words = _read(at / "cpu.max").split()
+            if len(words) == 2 and all(word.isdecimal() for word in words) and int(words[1]) > 0:
+                found.append(int(words[0]) / int(words[1]))
+    return found
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+class _NeverFails(io.FileIO):
+    """A file whose writes never fail: what cannot be shown must not end a search."""
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data).cast("B")
+        with suppress(OSError):  # a full disk, a closed pipe, a terminal that is gone
+            while left:  # a pipe may take a part
+                left = left[super().write(left) or len(left) :]
+        return len(data)
+
+
+def lenient(descriptor: int, like: TextIO) -> TextIO:
+    """A stream to a descriptor that takes any character, writes line by line, and never fails.
+
+    It has no buffer of bytes: that refuses what the handler of a signal writes while another write is on its way.
+    """
+    raw: Any = _NeverFails(descriptor, "w", closefd=False)
+    return io.TextIOWrapper(raw, encoding=like.encoding, errors="backslashreplace", line_buffering=True)

@@ -1,0 +1,140 @@
+"""A study's trials as tables: one row per trial, or one per report; as CSV, JSON or Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from hpo.trial import Trial
+
+Row = dict[str, Any]
+# The columns that hold moments, in seconds since the epoch.
+MOMENTS = ("started", "ended", "time")
+
+
+def trial_rows(trials: Iterable[Trial], objectives: Collection[str] = ()) -> list[Row]:
+    """One row per trial; no two columns have the same name, because those of parameters and metrics have a prefix.
+
+    Args:
+        trials: The trials.
+        objectives: The names of the study's objectives; of several, each value has a column of its own.
+
+    Returns:
+        Rows with the trial's own facts, ``value`` or ``values.NAME``, ``reports`` (how many), ``params.NAME``, and each
+        metric's last reported value as ``metrics.NAME``.
+    """
+    several = len(objectives) > 1
+    return [
+        {
+            "number": trial.number,
+            "state": str(trial.state),
+            **(_prefixed("values.", trial.named(objectives)) if several else {"value": trial.value}),
+            **({} if trial.feasible is None else {"feasible": trial.feasible}),
+            "seconds": trial.seconds,
+            "seed": trial.seed,
+            "attempt": trial.attempt,
+            "worker": trial.worker,
+            "started": trial.started,
+            "ended": trial.ended,
+            "error": trial.error,
+            "from": trial.place if trial.origin else None,
+            "reports": len(trial.reports),
+            **_prefixed("params.", trial.params),
+            **_prefixed(
+                "metrics.", {name: value for report in trial.reports for name, value in report.metrics.items()}
+            ),
+        }
+        for trial in trials
+    ]
+
+
+def report_rows(trials: Iterable[Trial]) -> list[Row]:
+    """One row per report: the trial's ``number``, ``step``, ``time``, and every metric as ``metrics.NAME``."""
+    return [
+        {
+            "number": trial.number,
+            "step": report.step,
+            "time": report.time,
+            **_prefixed("metrics.", report.metrics),
+        }
+        for trial in trials
+        for report in trial.reports
+    ]
+
+
+def _prefixed(prefix: str, values: Mapping[str, Any]) -> Row:
+    return {prefix + name: value for name, value in values.items()}
+
+
+def columns(rows: Sequence[Row]) -> list[str]:
+    """The names of all columns: the trial's own facts, then parameters, then metrics."""
+    names = dict.fromkeys(name for row in rows for name in row)  # a set that keeps its order
+    return sorted(names, key=lambda name: name.startswith("params.") or 2 * name.startswith("metrics."))
+
+
+# Formats -----------------------------------------------------------------------------------------------------------
+
+
+def to_csv(rows: Sequence[Row]) -> bytes:
+    """A table with a head, in UTF-8; a value that is absent is an empty cell, and a list or table is JSON."""
+    names, text = columns(rows), io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        values = [_dated(name, row.get(name)) for name in names]
+        writer.writerow([json.dumps(v, ensure_ascii=False) if isinstance(v, bool | list | dict) else v for v in values])
+    return text.getvalue().encode()
+
+
+def to_json(rows: Sequence[Row]) -> bytes:
+    """A list of objects, one in each line, as in all JSON of hpo: moments are numbers, what is not finite is null."""
+    lines = [json.dumps({name: _finite(value) for name, value in row.items()}) for row in rows]
+    return ("[\n  " + ",\n  ".join(lines) + "\n]\n" if lines else "[]\n").encode()
+
+
+def to_parquet(rows: Sequence[Row]) -> bytes:
+    """The same with types: numbers are numbers, and moments are timestamps in UTC.
+
+    A column of values of several kinds, which those of a choice can be, holds JSON.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    buffer = io.BytesIO()
+    table = pyarrow.table({name: _array(name, [row.get(name) for row in rows]) for name in columns(rows)})
+    parquet.write_table(table, buffer)
+    return buffer.getvalue()
+
+
+def _array(name: str, values: Sequence[Any]) -> Any:
+    import pyarrow
+
+    if name in MOMENTS:
+        moments = [None if value is None else datetime.fromtimestamp(value, UTC) for value in values]
+        return pyarrow.array(moments, pyarrow.timestamp("us", "UTC"))
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {int, float}:
+        kinds = {float}
+    large = kinds == {int} and any(abs(value) >= 2**63 for value in values if value is not None)
+    if large or len(kinds) > 1 or kinds & {list, dict}:
+        return pyarrow.array([None if value is None else json.dumps(value) for value in values], pyarrow.string())
+    types = {bool: pyarrow.bool_(), int: pyarrow.int64(), float: pyarrow.float64()}
+    return pyarrow.array(values, types.get(next(iter(kinds), str), pyarrow.string()))
+
+
+def _dated(name: str, value: Any) -> Any:
+    if value is None or name not in MOMENTS:
+        return value
+    return datetime.fromtimestamp(value, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+FORMATS = {"csv": to_csv, "json": to_json, "parquet": to_parquet}

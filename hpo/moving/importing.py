@@ -1,0 +1,137 @@
+"""Trials from elsewhere become trials of a study: as if it had run them, with a note of where they come from."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hpo.study import Study
+from hpo.study.constraints import judged_again
+from hpo.study.inherit import fitted
+from hpo.study.parameters import same
+from hpo.trial import COUNTED, FROM, State, Trial
+
+
+@dataclass(frozen=True)
+class Import:
+    """What an import does, or would do.
+
+    Attributes:
+        trials: What is new, numbered from 0.
+        refused: Which row of the source is refused, and why.
+        known: How many rows were imported before.
+        ignored: Names in the source that the study does not have.
+    """
+
+    trials: list[Trial]
+    refused: list[tuple[str, str]]
+    known: int
+    ignored: list[str]
+
+
+def prepare(
+    study: Study,
+    found: Sequence[Trial],
+    there: Sequence[Trial],
+    names: Mapping[str, str],
+    *,
+    word: str,
+    strict: bool = False,
+) -> Import:
+    """Chooses what of a source a study can take.
+
+    Args:
+        study: The study.
+        found: The source's rows; parameters may be text.
+        there: The study's trials.
+        names: The source's names by the study's, where they differ.
+        word: What a row of the source is called.
+        strict: A parameter that the study does not have makes a row invalid; otherwise it is ignored.
+    """
+    seen = {trial.origin.uid for trial in there if trial.origin}
+    study_name = {theirs: mine for mine, theirs in names.items()}
+    mine = {*study.space.names, *study.fixed}
+    trials: list[Trial] = []
+    refused: list[tuple[str, str]] = []
+    ignored: dict[str, None] = {}
+    known = 0
+    for row in found:
+        given = {study_name.get(name, name): value for name, value in row.params.items()}
+        others = [] if strict else [name for name in given if name not in mine]
+        ignored.update(dict.fromkeys(others))
+        assert row.origin is not None
+        if row.origin.uid in seen:
+            known += 1
+            continue
+        try:
+            trial = _valued(study, _renamed(study, row, names))
+            meant = {name: _meant(study, name, value) for name, value in given.items() if name not in others}
+            trial = replace(trial, params=fitted(study, meant), number=len(trials))
+            judgement = judged_again(study.bounds, trial)
+        except ValueError as reason:
+            refused.append((f"{word} {row.number}", str(reason)))
+            continue
+        more = {COUNTED: True} if study.inherits.count else {}
+        trials.append(replace(trial, notes={FROM: row.notes[FROM], **more, **judgement}))
+    return Import(trials, refused, known, list(ignored))
+
+
+def _renamed(study: Study, row: Trial, names: Mapping[str, str]) -> Trial:
+    """The row with the study's names for its objectives."""
+    mine = {names[name]: name for name in study.objectives if name in names}
+    if not mine:
+        return row
+    reports = tuple(
+        report._replace(metrics={mine.get(key, key): value for key, value in report.metrics.items()})
+        for report in row.reports
+    )
+    return replace(row, reports=reports)
+
+
+def _valued(study: Study, row: Trial) -> Trial:
+    """The row with its value: that of the source, or what was reported last.
+
+    Raises:
+        ValueError: When it has not finished, failed, or has no value.
+    """
+    if row.state is State.RUNNING:
+        raise ValueError("state: must be complete or pruned, but it has not finished")
+    if row.state is State.FAILED:
+        raise ValueError("state: must be complete or pruned, but it failed")
+    if row.state is State.INFEASIBLE:
+        return replace(row, values=())
+    given = zip(study.objectives, row.values, strict=True) if row.values else None
+    last = dict(given or ((name, row.last(name)) for name in study.objectives))
+    if row.state is State.PRUNED and not row.reports:
+        raise ValueError("state: must be complete, because a pruned trial without its curve says nothing")
+    for name, value in last.items():
+        if value is None or not math.isfinite(value):
+            if row.state is State.COMPLETE:
+                raise ValueError(f"{name}: must be a finite number, got {'nothing' if value is None else value}")
+            return replace(row, values=())
+    return replace(row, values=tuple(value for value in last.values() if value is not None))
+
+
+def _meant(study: Study, name: str, value: Any) -> Any:
+    """What a text stands for: of all that it may mean, what the study takes; the text itself where it takes nothing."""
+    fits: Callable[[Any], bool]
+    if name in study.fixed:
+        fits = lambda other: same(other, study.fixed[name])  # noqa: E731
+    elif name in study.space.names:
+        fits = study.space[name].contains
+    else:
+        return value
+    readings = [value, *(_readings(value) if isinstance(value, str) else ())]
+    return next((reading for reading in readings if fits(reading)), readings[1] if len(readings) > 1 else value)
+
+
+def _readings(text: str) -> Iterator[Any]:
+    """Numbers, lists and tables as JSON and as Python write them."""
+    for read in (json.loads, ast.literal_eval, float):
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+            yield read(text)

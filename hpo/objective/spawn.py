@@ -1,0 +1,181 @@
+"""A program of a trial: started in a group of its own, listened to, and ended with everything that it started."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, NamedTuple
+
+# Seconds between two looks whether a program has ended that left its output to another process.
+LOOK = 0.1
+# Bytes of a line that are read, and what a pipe can hold when its program ends.
+LONGEST, PIPE = 2**20, 2**20
+# Seconds for which a process may survive a kill before it is left to the system.
+SURVIVAL = 2.0
+# Begins the name of the variable that marks a program and everything it starts.
+MARK = "HPO_COMMAND"
+# A shell that reads a process group's number and a mark, waits for its standard input to close, and ends the group and
+# what carries the mark.
+_GUARD = """read -r group mark; read -r _; kill -s KILL -- "-$group"
+for file in $(grep -lszxF -- "$mark" /proc/[0-9]*/environ); do file=${file#/proc/}; kill -s KILL "${file%/*}"; done"""
+
+
+class _Stream(NamedTuple):
+    file: IO[bytes]
+    line: bytearray
+
+
+def lines(process: subprocess.Popen[bytes]) -> Iterator[tuple[IO[bytes] | None, str]]:
+    """The lines of both outputs, each cut to :data:`LONGEST`, until the program ends or has closed both.
+
+    A carriage return, with which a progress bar is drawn anew, ends a line too. In every moment without a line, the
+    stream is None.
+    """
+    assert process.stdout is not None
+    assert process.stderr is not None
+    left = PIPE
+    with selectors.DefaultSelector() as selector:
+        for file in (process.stdout, process.stderr):
+            selector.register(file, selectors.EVENT_READ, _Stream(file, bytearray()))
+        while selector.get_map() and left > 0:
+            ended = process.poll() is not None  # before reading: what it wrote is then in the pipes
+            ready = selector.select(0 if ended else LOOK)
+            if ended and not ready:
+                break
+            if not ready:
+                yield None, ""
+            for key, _ in ready:
+                chunk = os.read(key.fd, 2**16)
+                left -= len(chunk) if ended else 0  # another process may write for ever
+                if chunk and key.data.line[-1:] == b"\r":
+                    del key.data.line[-1]
+                    chunk = b"\r" + chunk
+                *whole, rest = _pieces(chunk) if chunk else [b""] * (2 if key.data.line else 1)
+                for piece in whole:
+                    yield key.data.file, _ended(key.data.line, piece)
+                key.data.line.extend(rest[: LONGEST - len(key.data.line)])
+                if not chunk:
+                    selector.unregister(key.fileobj)
+        unfinished = [key.data for key in selector.get_map().values() if key.data.line]
+    for stream in unfinished:
+        yield stream.file, _ended(stream.line, b"")
+
+
+def _pieces(chunk: bytes) -> list[bytes]:
+    """What stands between the ends of lines; a carriage return at the end stays, as a line feed may follow."""
+    body = chunk.removesuffix(b"\r")
+    pieces = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    pieces[-1] += chunk[len(body) :]
+    return pieces
+
+
+def _ended(line: bytearray, piece: bytes) -> str:
+    """A line whose last piece has come; begins the next one."""
+    line += piece[: LONGEST - len(line)]
+    text = line.decode(errors="replace").removesuffix("\r")
+    line.clear()
+    return text
+
+
+@contextmanager
+def spawn(
+    command: Sequence[str], environment: Mapping[str, str], folder: str | None = None, grace: float = 5.0
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A running program; it and all that it starts are ended with the block, or when this process is killed.
+
+    Args:
+        command: The program and its arguments.
+        environment: Variables beside this process's own.
+        folder: Where it runs; None for this process's working folder.
+        grace: Seconds that it has to end after SIGTERM, before SIGKILL.
+    """
+    mark = f"{MARK}_{uuid.uuid4().hex}"
+    guard = subprocess.Popen(
+        ["/bin/sh", "-c", _GUARD], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+    )
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | environment | {mark: "1"},
+            cwd=folder,
+            start_new_session=True,  # its own process group: a stop then reaches its children too
+        )
+        assert guard.stdin is not None
+        guard.stdin.write(f"{process.pid} {mark}=1\n")
+        guard.stdin.flush()
+        try:
+            yield process
+        finally:
+            _end(process, f"{mark}=1".encode(), grace)
+            for stream in (process.stdout, process.stderr):
+                assert stream is not None
+                stream.close()
+    finally:
+        guard.kill()
+        guard.communicate()
+
+
+def _end(process: subprocess.Popen[bytes], mark: bytes, grace: float) -> None:
+    """Asks the program and all that it started to end, and kills what is left after ``grace`` seconds."""
+    left = _send(signal.SIGTERM, process, mark)
+    deadline = time.monotonic() + grace
+    while left and time.monotonic() < deadline:
+        _drain(process)  # or a program that says goodbye at length would wait for a reader
+        time.sleep(0.01)
+        process.poll()
+        left = _send(0, process, mark)
+    if left:
+        _send(signal.SIGKILL, process, mark)
+    with suppress(subprocess.TimeoutExpired):  # a process that survives a kill is left to the system
+        process.wait(5.0)
+
+
+def _drain(process: subprocess.Popen[bytes]) -> None:
+    for stream in (process.stdout, process.stderr):
+        assert stream is not None
+        os.set_blocking(stream.fileno(), False)
+        with suppress(BlockingIOError):
+            while os.read(stream.fileno(), 2**16):
+                pass
+
+
+def _send(sign: int, process: subprocess.Popen[bytes], mark: bytes) -> bool:
+    """Sends a signal to the program's group and to what has left it; returns whether there was anything."""
+    found = False
+    with suppress(ProcessLookupError):  # no process is left
+        os.killpg(process.pid, sign)
+        found = True
+    if found and not sign:  # the search below reads the environment of every process
+        return True
+    for pid in _marked(mark):
+        with suppress(ProcessLookupError):
+            os.kill(pid, sign)
+            found = True
+    return found
+
+
+def kill_marked(mark: bytes) -> None:
+    """Ends this user's processes with ``NAME=VALUE`` in their environment, and those that they start meanwhile."""
+    deadline = time.monotonic() + SURVIVAL
+    while (pids := list(_marked(mark))) and time.monotonic() < deadline:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.002)
+
+
+def _marked(mark: bytes) -> Iterator[int]:
+    for file in Path("/proc").glob("[0-9]*/environ"):  # nothing where there is no /proc
+        with suppress(OSError):  # ended meanwhile, or another user's
+            if mark in file.read_bytes().split(b"\0"):
+                yield int(file.parent.name)

@@ -1,0 +1,175 @@
+"""Asks something of a study, whether or not a process runs it: edits, trials by hand, leases.
+
+The request goes into the ledger's inbox. A driver that runs takes it up within two seconds. Where none runs, this
+process takes the study's lock for a moment and does itself what is asked, with all that was asked before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpo.errors import HpoError, InputError, SearchFailed, StudyLocked
+from hpo.ledger.address import Address
+from hpo.study import Study
+
+# Seconds between two looks for an answer, between two looks for a driver, and until a caller is told to wait no more.
+LOOK, DRIVER, PATIENCE = 0.1, 0.5, 60.0
+
+
+class Unanswered(HpoError):
+    """The process that runs the study has not answered; the request is recorded, and will be taken up."""
+
+
+def ask(where: Address, name: str, do: str, given: Mapping[str, Any], *, patience: float = PATIENCE) -> dict[str, Any]:
+    """Makes a request, and returns the answer.
+
+    Args:
+        where: The ledger.
+        name: The study.
+        do: What is asked: a command's name; :class:`hpo.search.desk.Desk` has them.
+        given: With what.
+        patience: Seconds to wait for a driver's answer.
+
+    Raises:
+        InputError: When it is refused; nothing has changed.
+        StudyNotFound: When there is no such study.
+        Unanswered: When the driver does not answer; a request for a lease is withdrawn then.
+    """
+    from hpo.ledger import lock
+    from hpo.ledger.inbox import Letters
+
+    with closing(Letters(where, name)) as letters:
+        letter = letters.post(do, given)
+        until, driver_at = time.monotonic() + patience, 0.0
+        while (answer := letters.answer(letter)) is None:
+            if time.monotonic() >= driver_at:
+                settled = lock.holder(where, name) is None and settle(where, name)
+                driver_at = time.monotonic() + DRIVER
+                if settled:
+                    continue
+            if time.monotonic() > until:
+                if do in ("ask", "renew"):
+                    letters.withdraw(letter)
+                raise Unanswered(f"{name}: what runs the study has not answered for {patience:g} s")
+            time.sleep(LOOK)
+        letters.withdraw(letter)
+    if "refused" in answer:
+        raise InputError(answer["refused"])
+    done: dict[str, Any] = answer["done"]
+    return done
+
+
+def settle(where: Address, name: str) -> bool:
+    """Answers all open requests of a stopped study; False when another process has its lock."""
+    from hpo.ledger.ledger import Ledger
+    from hpo.search.desk import Desk
+    from hpo.search.loop import Search
+
+    try:
+        ledger = Ledger.reopen(where, name)
+    except StudyLocked:
+        return False
+    with closing(ledger), suppress(SearchFailed):  # that too many trials in a row have failed, a driver would say
+        Desk(Search(ledger.study, ledger, retry_failed=None), ledger).take_up(fresh=True)
+    return True
+
+
+def begin(where: Address, study: Study) -> None:
+    """Records a study that is to be run by asking and telling; as a run of it would, and where it is not run.
+
+    Raises:
+        StudyConflict: When the study contradicts the ledger.
+        StorageUnusable: When the ledger cannot be used.
+    """
+    from hpo.search.edited import open_edited
+
+    with suppress(StudyLocked):  # then it is there
+        open_edited(where, study, lambda remark: None)[0].close()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A trial to run, leased until ``until``.
+
+    Attributes:
+        number: The trial's number.
+        params: All parameters: the searched ones and the study's fixed ones.
+        seed: The trial's seed.
+        until: When the lease runs out, in seconds since the epoch.
+        lease: The lease's id.
+        attempt: 1, and one more for every time the trial was leased or run before.
+    """
+
+    number: int
+    params: dict[str, Any]
+    seed: int
+    until: float
+    lease: str
+    attempt: int = 1
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One study, as programs that run its trials themselves see it; made by :func:`hpo.connect`.
+
+    Every method works beside a running driver, and alone. Any number of programs may ask at once.
+
+    Attributes:
+        name: The study.
+    """
+
+    name: str
+    where: Address = field(repr=False)
+
+    def ask(self, lease: float = 600.0) -> Asked | None:
+        """A trial to run; None when the budget allows none now.
+
+        Args:
+            lease: Seconds after which somebody else may get the trial, unless it was told of, or renewed.
+        """
+        found = self.request("ask", seconds=lease)
+        return None if found["number"] is None else _asked(found)
+
+    def renew(self, asked: Asked | int, lease: float = 600.0) -> Asked:
+        """Has a lease last ``lease`` seconds from now on."""
+        return _asked(self.request("renew", seconds=lease, **_named(asked)))
+
+    def report(self, asked: Asked | int, step: int | None = None, **metrics: float) -> bool:
+        """Reports metrics of one step, by default the next; returns whether the trial was pruned: it is over then."""
+        given = _plain(metrics) | ({} if step is None else {"step": step})
+        return bool(self.request("tell", report=given, **_named(asked))["stop"])
+
+    def tell(self, asked: Asked | int, value: float | Mapping[str, float]) -> None:
+        """Ends a trial with its value (by name where there are several objectives). Telling it twice is harmless."""
+        given = _plain(value) if isinstance(value, Mapping) else _plain({"": value})[""]
+        self.request("tell", value=given, **_named(asked))
+
+    def fail(self, asked: Asked | int, error: str) -> None:
+        """Ends a trial as failed."""
+        self.request("tell", failed=error, **_named(asked))
+
+    def add(self, **params: Any) -> int:
+        """Adds a trial with these parameters, the rest by the sampler; returns its number."""
+        return int(self.request("add", point=params)["number"])
+
+    def request(self, do: str, **given: Any) -> dict[str, Any]:
+        """Any request, as :func:`ask`."""
+        return ask(self.where, self.name, do, given)
+
+
+def _named(asked: Asked | int) -> dict[str, Any]:
+    return {"trial": asked} if isinstance(asked, int) else {"trial": asked.number, "lease": asked.lease}
+
+
+def _plain(metrics: Mapping[str, float]) -> dict[str, Any]:
+    """Metrics as JSON takes them."""
+    return {name: value if abs(value) < float("inf") else str(value) for name, value in metrics.items()}
+
+
+def _asked(found: Mapping[str, Any]) -> Asked:
+    params = {**found["fixed"], **found["params"]}
+    return Asked(found["number"], params, found["seed"], found["until"], found["lease"], found["attempt"])

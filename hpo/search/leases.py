@@ -1,0 +1,233 @@
+"""Trials that other programs run: leased for some time, and ended by what these tell (``hpo ask``, ``hpo tell``)."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from hpo.execution import Ended, Outcome, Reported
+from hpo.ledger.ledger import Ledger
+from hpo.ledger.rows import REPORTS, pack
+from hpo.search.request import Request, spent
+from hpo.search.running import Running
+from hpo.study.fields import Place, integer, label, number, read_value, text
+from hpo.trial import LEASE, Report, State, Trial
+
+if TYPE_CHECKING:
+    from hpo.search.loop import Search
+
+# Seconds after which a request for a trial is too old: its sender has given up, and gets no lease.
+STALE = 300.0
+# The longest lease, in seconds.
+LONGEST = 30 * 86400.0
+
+
+class Leases:
+    """Leases trials of a search, and hears of them.
+
+    Args:
+        search: The search.
+        ledger: Its ledger.
+    """
+
+    def __init__(self, search: Search, ledger: Ledger) -> None:
+        self._search, self._ledger = search, ledger
+
+    def expire(self) -> None:
+        """Takes back what was not told in time: it waits for the next one who asks, or for the driver's workers."""
+        for trial_number, running in list(self._search.leased.items()):
+            if running.trial.notes[LEASE]["until"] < time.time():
+                self._search.again(running.trial)
+                self._search.publish(trial_number)
+
+    # Asking --------------------------------------------------------------------------------------------------------
+
+    def ask(self, request: Request) -> dict[str, Any] | None:
+        """Leases a trial: one that waits, or a new one."""
+        search = self._search
+        seconds = request.take("seconds", number(0, LONGEST, above=True))
+        for running in search.leased.values():
+            if running.trial.notes[LEASE]["id"] == request.letter:  # by a writer that died before it could answer
+                return self._leased(running)
+        if search.interrupted:
+            return None  # the next process with the lock answers
+        if time.time() - request.time > STALE:
+            return {"number": None, "why": "it was asked too long ago"}
+        if (trial := search.take()) is None:
+            waits = "the trials of the batch under way must end before the next batch is chosen"
+            return {"number": None, "why": spent(search) or waits}
+        if trial.attempt > 1:  # what the last one who had it reported
+            self._ledger.note(trial.number, REPORTS, pack(()))
+        now = time.time()
+        running = Running(replace(trial, started=now, worker=request.by), started=time.monotonic())
+        search.leased[trial.number] = running
+        lease = {"id": request.letter, "by": request.by, "since": now, "attempt": trial.attempt}
+        self._note(running, lease | {"until": now + seconds})
+        return self._leased(running)
+
+    def renew(self, request: Request) -> dict[str, Any]:
+        """Lets a lease last longer."""
+        running = self._held(request, request.trial(self._search.trials))
+        until = time.time() + request.take("seconds", number(0, LONGEST, above=True))
+        self._note(running, running.trial.notes[LEASE] | {"until": until})
+        return self._leased(running)
+
+    def _note(self, running: Running, lease: dict[str, Any]) -> None:
+        trial_number = running.trial.number
+        self._ledger.note(trial_number, LEASE, lease)
+        running.trial = replace(running.trial, notes={**running.trial.notes, LEASE: lease})
+        self._search.advisor.note(trial_number, LEASE, lease)
+        self._search.publish(trial_number)
+
+    def _leased(self, running: Running) -> dict[str, Any]:
+        trial, lease = running.trial, running.trial.notes[LEASE]
+        asked = {"number": trial.number, "params": dict(trial.params), "fixed": dict(self._search.study.fixed)}
+        return asked | {"seed": trial.seed, "attempt": trial.attempt, "lease": lease["id"], "until": lease["until"]}
+
+    def _held(self, request: Request, trial: Trial) -> Running:
+        """A trial that is leased to the sender of the request."""
+        running = self._search.leased.get(trial.number)
+        if running is None:
+            why = (
+                f"has ended: {trial.state}"
+                if trial.finished
+                else "is run by the study's own workers"
+                if trial.number in self._search.running
+                else "is not leased, or its lease has run out; ask for it again"
+            )
+            raise request.error("trial", f"trial {trial.number} {why}", trial.number, got="")
+        lease = request.get("lease")
+        if lease is not None and lease != running.trial.notes[LEASE]["id"]:
+            rule = f"the lease of trial {trial.number} has run out, and {running.trial.worker} has another one"
+            raise request.error("lease", rule, lease)
+        return running
+
+    # Telling -------------------------------------------------------------------------------------------------------
+
+    def tell(self, request: Request) -> dict[str, Any]:
+        """Hears of a leased trial: a report, its value, or that it has failed. Equal news twice are harmless."""
+        trial = request.trial(self._search.trials)
+        ways = [way for way in ("value", "report", "failed") if request.get(way) is not None]
+        if len(ways) != 1:
+            raise request.error("", "needs one of --value, --report and --failed", " ".join(ways) or "none of them")
+        if ways == ["value"]:
+            self._tell_value(request, trial)
+        elif ways == ["report"]:
+            self._tell_report(request, trial)
+        else:
+            self._tell_failed(request, trial)
+        return self.told(request)
+
+    def told(self, request: Request) -> dict[str, Any]:
+        """The answer to what was told."""
+        trial = request.trial(self._search.trials)
+        scored = trial.scored(self._search.study.objectives)
+        return {"number": trial.number, "state": trial.state, **scored, "stop": trial.state is State.PRUNED}
+
+    def _tell_value(self, request: Request, trial: Trial) -> None:
+        study, given = self._search.study, request.get("value")
+        values = _metrics(request, "value", given if isinstance(given, Mapping) else {study.metric: given})
+        running = None if trial.finished else self._held(request, trial)
+        last = running.now() if running else trial
+        names = {**study.objectives, **study.bounds}  # what a bound is on may have been reported before
+        needed = [*study.objectives, *(name for name in study.bounds if last.last(name) is None)]
+        if not values.keys() <= names.keys() or not values.keys() >= {*needed}:
+            raise request.error("value", f"must be of {', '.join(names)}", given)
+        if not all(map(math.isfinite, values.values())):
+            raise request.error("value", "must be finite; for a trial without a value: --failed TEXT", str(given))
+        same = {name: last.last(name) for name in values} == values
+        if running is None:
+            self._check_same(request, trial, State.COMPLETE, same, str(given))
+            return
+        if not same:
+            self._append(running, Report(_next_step(last), time.time(), values))
+        self._search.hear(Ended(trial.number, running.trial.attempt, Outcome.FINISHED, time.time()))
+
+    def _tell_failed(self, request: Request, trial: Trial) -> None:
+        error = request.take("failed", text)
+        if trial.finished:
+            self._check_same(request, trial, State.FAILED, trial.error == error, error)
+            return
+        running = self._held(request, trial)
+        self._search.hear(Ended(trial.number, running.trial.attempt, Outcome.RAISED, time.time(), error))
+
+    def _tell_report(self, request: Request, trial: Trial) -> None:
+        search, given = self._search, request.get("report")
+        if not isinstance(given, Mapping):
+            raise request.error("report", "must be a table of metrics", given)
+        metrics = _metrics(request, "report", {key: value for key, value in given.items() if key != "step"})
+        wanted = search.study.objectives.keys()
+        if trial.finished:
+            if trial.state is not State.PRUNED:  # of a pruned trial, the answer says so again
+                same = any(
+                    report.step == given.get("step") and _same(report.metrics, metrics) for report in trial.reports
+                )
+                self._check_same(request, trial, trial.state, same, given)
+            return
+        running = self._held(request, trial)
+        last = running.now()
+        lease = running.trial.notes[LEASE]
+        if "step" in given:
+            step = read_value(Place(request.command, "report.step"), given["step"], integer(1))
+        elif lease.get("heard") == request.letter:  # by a writer that died before it could answer
+            step = lease["step"]
+        else:
+            step = _next_step(last)
+            self._note(running, lease | {"heard": request.letter, "step": step})
+        before = next((report for report in last.reports if report.step == step), None)
+        if before is None:
+            if step < _next_step(last):
+                raise request.error("report.step", f"must be above the last one, {_next_step(last) - 1}", step)
+            if not last.reports and wanted.isdisjoint(metrics):
+                raise request.error("report", f"the first report must have {' or '.join(wanted)}", given)
+            search.hear(Reported(trial.number, running.trial.attempt, (Report(step, time.time(), metrics),)))
+            self._ledger.note(trial.number, REPORTS, pack(running.reports))
+        elif not _same(before.metrics, metrics):
+            raise request.error("report", f"step {step} was reported before, with {dict(before.metrics)}", given)
+        elif last.reports[-1] is before and metrics.keys() >= wanted and search.advisor.should_prune(trial.number):
+            running.stopping = True  # the writer that heard it died before it could say so
+        if running.stopping:
+            search.hear(Ended(trial.number, running.trial.attempt, Outcome.STOPPED, time.time()))
+
+    def _append(self, running: Running, report: Report) -> None:
+        """Adds a report without asking the pruner: the trial ends with it."""
+        running.reports.append(report)
+        values = [report.metrics[name] for name in self._search.study.objectives]
+        self._search.advisor.report(running.trial.number, report.step, values)
+
+    def _check_same(self, request: Request, trial: Trial, state: State, same: bool, told: Any) -> None:
+        """Checks that what is told of a trial that has ended is what is known."""
+        if trial.state is not state or not same:
+            known = f"{trial.state}" + ("" if not trial.values else f" with {', '.join(map(str, trial.values))}")
+            rule = f"trial {trial.number} has ended: {known}; this contradicts it"
+            raise request.error("trial", rule, told)
+
+
+def _next_step(trial: Trial) -> int:
+    return trial.reports[-1].step + 1 if trial.reports else 1
+
+
+def _metrics(request: Request, key: str, given: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics, from JSON: numbers, or the words nan, inf and -inf, for which JSON has no number."""
+    found = {}
+    for name, value in given.items():
+        try:
+            label(name)
+            if isinstance(value, bool) or not isinstance(value, int | float | str):
+                raise ValueError("must be a number")
+            found[name] = float(value)
+        except (ValueError, OverflowError) as rule:
+            raise request.error(
+                f"{key}.{name}", "must be a number" if "float" in str(rule) else str(rule), value
+            ) from None
+    if not found:
+        raise request.error(key, "must have at least one metric", given)
+    return found
+
+
+def _same(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    """Whether two reports say the same; NaN is NaN."""
+    return one.keys() == other.keys() and all(str(one[name]) == str(other[name]) for name in one)

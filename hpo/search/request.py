@@ -1,0 +1,102 @@
+"""One request to a search, as it stands in the ledger's inbox."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hpo.errors import InputError
+from hpo.study.fields import ABSENT, Place, read_value
+from hpo.trial import Trial
+
+if TYPE_CHECKING:
+    from hpo.search.loop import Search
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody asks.
+
+    Attributes:
+        letter: Its id.
+        do: What is to be done: the command's name.
+        given: With what.
+        time: When it was asked, in seconds since the epoch.
+        by: Who asks: user and host.
+        study: The study's name, for messages.
+    """
+
+    letter: str
+    do: str
+    given: Mapping[str, Any]
+    time: float
+    by: str
+    study: str
+
+    @classmethod
+    def read(cls, letter: str, stored: Mapping[str, Any], study: str, known: Collection[str]) -> Request:
+        """A request from its attribute.
+
+        Raises:
+            InputError: When it is none, or one that this version does not know.
+        """
+        do, given = stored.get("do"), stored.get("with")
+        moment, by = stored.get("time"), stored.get("by")
+        whole = isinstance(given, Mapping) and isinstance(moment, int | float) and isinstance(by, str)
+        if not isinstance(do, str) or do not in known or not whole:
+            raise InputError(f"{study}: this hpo knows no such request: {do!r}", key="do", value=do)
+        return cls(letter, do, given or {}, float(moment or 0), str(by), study)
+
+    @property
+    def command(self) -> str:
+        """What was typed, as messages name it."""
+        trial = self.given.get("trial")
+        return f"hpo {self.do} {self.study}" + (f" {trial}" if isinstance(trial, int) else "")
+
+    def get(self, key: str) -> Any:
+        return self.given.get(key)
+
+    def take(self, key: str, read: Callable[[Any], T]) -> T:
+        """A value, read by a reader of :mod:`hpo.study.fields`."""
+        found: T = read_value(Place(self.command, key), self.given.get(key), read)
+        return found
+
+    def error(self, key: str, rule: str, value: Any = ABSENT, got: str | None = None) -> InputError:
+        return Place(self.command, key).error(rule, value, got)
+
+    def mark(self) -> dict[str, Any]:
+        """What is noted with a trial that it makes or ends."""
+        return {"do": self.do, "request": self.letter, "time": self.time, "by": self.by}
+
+    def trial(self, trials: Sequence[Trial], number: Any = ABSENT) -> Trial:
+        """The trial that it names.
+
+        Raises:
+            InputError: When there is none.
+        """
+        number = self.given.get("trial") if number is ABSENT else number
+        if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(trials):
+            known = f"its trials are 0 to {len(trials) - 1}" if trials else "it has no trials yet"
+            raise self.error("trial", f"there is no trial {number!r}; {known}", number, got="")
+        return trials[number]
+
+    def check_room(self, search: Search) -> None:
+        """Checks that the budget allows one more trial.
+
+        Raises:
+            InputError: When it does not.
+        """
+        if (why := spent(search)) is not None:
+            more = (search.study.budget.trials or len(search.trials)) + 1
+            rule = f"{why}; to raise the budget: hpo set {self.study} budget.trials={more}"
+            raise self.error("budget", rule, dict(search.study.resolved["budget"]), got="")
+
+
+def spent(search: Search) -> str | None:
+    """Why no more trials may begin, in words; None where they may."""
+    if (limit := search.spent) is not None:
+        return f"the budget is spent: {limit}"
+    return None if search.room > 0 else "the budget is spent once the trials under way have ended"

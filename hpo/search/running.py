@@ -1,0 +1,54 @@
+"""Trials under way: on an executor, or leased to somebody who has asked for one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from hpo.trial import LEASE, Report, Reports, Trial
+
+# Seconds within which a worker must confirm a trial; the trial's own time limit begins then at the latest.
+UNHEARD = 10.0
+
+
+@dataclass
+class Running:
+    """What the loop knows of a trial under way.
+
+    Attributes:
+        trial: The trial, without the reports of this attempt.
+        reports: What this attempt has reported.
+        started: When the loop heard that it started, on the driver's monotonic clock; before that, by when it should
+            have heard it.
+        stopping: Whether the pruner, or a person, has decided to end it.
+        place: Where its own folder is, when it is on a node that does not share the driver's.
+    """
+
+    trial: Trial
+    reports: list[Report] = field(default_factory=list)
+    started: float = field(default_factory=lambda: time.monotonic() + UNHEARD)
+    stopping: bool = False
+    place: str | None = None
+
+    def now(self) -> Trial:
+        return replace(self.trial, reports=Reports(self.reports))
+
+
+def fresh(trial: Trial) -> Trial:
+    """A trial that is to run again: its number, parameters, seed and attempt, and nothing that an attempt left."""
+    notes = {key: value for key, value in trial.notes.items() if key != LEASE}
+    return replace(trial, reports=(), started=None, ended=None, worker=None, error=None, notes=notes)
+
+
+def leases(trials: Iterable[Trial]) -> dict[int, Running]:
+    """The trials of a ledger that are leased, by number, as their lease says; it may have run out."""
+    found = {}
+    for trial in trials:
+        if not trial.finished and LEASE in trial.notes:
+            lease = trial.notes[LEASE]
+            own = replace(trial, reports=(), started=lease["since"], worker=lease["by"], attempt=lease["attempt"])
+            found[trial.number] = Running(
+                own, list(trial.reports), started=time.monotonic() - max(0.0, time.time() - lease["since"])
+            )
+    return found

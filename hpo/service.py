@@ -1,0 +1,407 @@
+"""Checks, opens, runs and resumes a study: what the command line and the Python API call."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import chdir, closing, contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpo.errors import InputError, Interrupted, TrackingError
+from hpo.execution.guest import Guest
+from hpo.executors import Executors
+from hpo.fronts import ranked
+from hpo.ledger.address import Address, parse, probe, redact
+from hpo.machine import absolute, absolute_uri, settle
+from hpo.progress import Notify, Progress, to_stderr
+from hpo.study import Study
+from hpo.study import parse as parse_study
+from hpo.study.remarks import on
+from hpo.tracking import check as check_tracking
+from hpo.trial import Trial, fruitless
+
+if TYPE_CHECKING:
+    from hpo.moving.importing import Import
+    from hpo.moving.inherit import Plan
+
+# How many of another study's best trials a warm start tries first.
+WARM_START = 5
+
+
+class OnInterrupt(StrEnum):
+    """What happens to running trials when a search is interrupted."""
+
+    finish = "finish"
+    stop = "stop"
+
+
+# Before a search ---------------------------------------------------------------------------------------------------
+
+
+def open_ledger(storage: str, *, create: bool = False) -> Address:
+    """The ledger at an address, after a check that it can be reached.
+
+    Args:
+        storage: A journal file, ``sqlite:///PATH`` or ``postgresql://...``.
+        create: Whether the ledger will be written, and created when absent.
+
+    Raises:
+        StorageUnusable: When it cannot be used.
+    """
+    where = parse(storage)
+    probe(where, create=create)
+    return where
+
+
+def check(study: Study, where: Address, executors: Executors | None = None) -> None:
+    """Checks everything that can be found wrong in a fraction of a second, before Ray, Optuna or MLflow is imported.
+
+    Args:
+        study: The study.
+        where: Its ledger.
+        executors: What is to run it; None when that is not known yet.
+
+    Raises:
+        InputError: With the study's file, and what is wrong.
+        StorageUnusable: When the ledger cannot be used.
+    """
+    from hpo import checks
+
+    settle()
+    with closing(Executors(study.workers, None)) as none:
+        guest = (executors or none).guest(study)
+        probe(where, create=True)
+        if study.inherits.study is not None:
+            _check_inherited(study, where, study.inherits.study)
+        # What a search needs is imported while the guest imports the study's code.
+        ahead = threading.Thread(target=importlib.import_module, args=("hpo.search.loop",))
+        ahead.start()
+        try:
+            checks.check(study, guest)
+        finally:
+            ahead.join()
+
+
+def _check_inherited(study: Study, where: Address, name: str) -> None:
+    """Checks that there is something to take over, unless that is done: the ledger has the study then."""
+    from hpo.ledger import snapshots
+    from hpo.moving.inherit import plan
+
+    probe(where, create=False)
+    if study.name not in snapshots.names(where):
+        plan(study, where, name)
+
+
+def check_code(study: Study) -> None:
+    """The part of :func:`check` that needs neither the ledger nor the data: what the study names is there.
+
+    Raises:
+        InputError: With the study's file, and what is wrong.
+    """
+    from hpo import checks
+
+    settle()
+    with closing(Guest(study)) as guest:
+        checks.check(study, guest, values=False)
+
+
+def remarks(study: Study, workers: int | None) -> list[str]:
+    """What is allowed, but may not be what was meant."""
+    found = on(study)
+    wanted = study.resolved["budget"].get("trials", sys.maxsize)
+    size = study.points
+    points = "grid" if study.sampler.name == "grid" else "list"
+    if size is not None and study.budget.most < wanted:
+        found.append(f"the {points} has {size} points; the search ends after them")
+    elif size is not None and study.budget.most < size + len(study.enqueue):
+        found.append(f"the {points} has {size} points; the budget ends after {wanted} trials")
+    if study.batch and workers and workers > study.batch:
+        found.append(f"batch = {study.batch} keeps {workers - study.batch} of {workers} workers idle")
+    return found
+
+
+def enqueue_from(study: Study, where: Address, name: str) -> Study:
+    """The study with the best trials of another study of the same ledger at the head of its queue.
+
+    Raises:
+        StudyNotFound: When the ledger has no study of this name.
+        InputError: When there is nothing to take over, or a value lies outside the study's space.
+    """
+    from hpo.ledger import snapshots
+
+    other = snapshots.read(where, name)
+    return warm_start(study, other.study, other.trials)
+
+
+def warm_start(study: Study, other: Study, trials: Sequence[Trial]) -> Study:
+    """The study with the best trials of another one at the head of its queue.
+
+    Args:
+        study: What is to be run.
+        other: Where the trials come from; only the parameters that both search are taken over.
+        trials: The other study's trials.
+
+    Raises:
+        InputError: When there is nothing to take over, or a value lies outside the study's space.
+    """
+    names = {parameter.name for parameter in study.space.parameters}
+    points = [
+        {name: value for name, value in trial.params.items() if name in names}
+        for trial in ranked(trials, other.objectives)[:WARM_START]
+    ]
+    if not any(points):
+        reason = "it has no complete trial" if not points else "the two studies have no parameter in common"
+        raise InputError(f"--enqueue-from: nothing to take from {other.name}: {reason}", key="--enqueue-from")
+    queue = [*points, *(point for point in study.enqueue if point not in points)]
+    parsed = parse_study({**study.resolved, "enqueue": queue}, file=f"{study.file} with --enqueue-from {other.name}")
+    return dataclasses.replace(parsed, file=study.file, source=study.source)
+
+
+def fork(study: Study, where: Address, name: str) -> Plan:
+    """Makes a study that begins with the trials of another one in the same ledger; :func:`run` continues it.
+
+    Returns:
+        What it takes over.
+
+    Raises:
+        InputError: When nothing can be taken over, or the study's file names another study.
+        StudyNotFound: When there is no other study.
+        StudyConflict: When the study has trials already.
+    """
+    from hpo.ledger.ledger import Ledger
+    from hpo.moving import inherit
+
+    if study.inherits.study not in (None, name):
+        rule = f"must be {name}, the study that is forked"
+        raise InputError(f"{study.file}: from.study: {rule}, got {study.inherits.study}", key="from.study", rule=rule)
+    planned = inherit.plan(study, where, name)  # before the ledger has the study: a mistake leaves nothing behind
+    with closing(Ledger.open(where, study)) as ledger:
+        inherit.take_over(study, where, ledger, name)
+    return planned
+
+
+def bring_in(
+    study: Study,
+    where: Address,
+    found: Sequence[Trial],
+    names: Mapping[str, str],
+    *,
+    word: str,
+    strict: bool,
+    dry_run: bool = False,
+) -> Import:
+    """Imports trials into a study that is not being run, which is made when absent; arguments as for ``prepare``.
+
+    Args:
+        study: The study.
+        where: Its ledger.
+        found: What a source has.
+        names: The source's names by the study's, where they differ.
+        word: What a row of the source is called.
+        strict: A parameter that the study does not have makes a row invalid.
+        dry_run: Only find out.
+
+    Raises:
+        StudyLocked: When the study is being run.
+        StudyConflict: When its file contradicts the ledger.
+    """
+    from hpo.ledger import snapshots
+    from hpo.moving.importing import prepare
+    from hpo.search.edited import open_edited
+
+    there = where.path is None or where.path.exists()
+    known = snapshots.read(where, study.name).trials if there and study.name in snapshots.names(where) else []
+    chosen = prepare(study, found, known, names, word=word, strict=strict)
+    if dry_run or not chosen.trials:
+        return chosen
+    ledger, _ = open_edited(where, study, to_stderr)
+    with closing(ledger):
+        chosen = prepare(study, found, ledger.loaded, names, word=word, strict=strict)
+        first = len(ledger.loaded)
+        ledger.take([dataclasses.replace(trial, number=first + trial.number) for trial in chosen.trials])
+    return chosen
+
+
+# A search ----------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchResult:
+    """How a search ended.
+
+    Attributes:
+        trials: All trials of the study, in order of their numbers.
+        interrupted: Whether the user ended it before its budget was spent.
+        unwritten: How many trials are not in MLflow yet.
+    """
+
+    trials: Sequence[Trial]
+    interrupted: bool
+    unwritten: int
+
+
+def run(
+    study: Study,
+    where: Address,
+    executors: Executors,
+    *,
+    tracking: str,
+    checkpoints: Path | None = None,
+    on_interrupt: OnInterrupt = OnInterrupt.finish,
+    quiet: bool = False,
+    publish: bool = False,
+    wait: bool = True,
+    retry_failed: bool = False,
+    notify: Notify = to_stderr,
+    searched: Callable[[Sequence[Trial]], None] = lambda trials: None,
+) -> SearchResult:
+    """Runs a study, or resumes it: finished trials are kept and count.
+
+    Args:
+        study: What to search.
+        where: The ledger.
+        executors: What runs the trials.
+        tracking: The MLflow tracking store, or ``"none"``.
+        checkpoints: Where objectives save checkpoints; None for a folder beside the ledger.
+        on_interrupt: What happens to running trials at the first Ctrl-C or SIGTERM.
+        quiet: No progress.
+        publish: Complete the study's page in MLflow, with report and model, when the search has ended.
+        wait: Complete all of the page before returning; otherwise a process of its own does what nobody needs at once,
+            where such a process may outlive this one.
+        retry_failed: Run all failed trials again.
+        notify: Receives remarks for the user.
+        searched: Called with the trials when the search has ended, before the mirror writes the rest.
+
+    Raises:
+        StudyLocked: When another process runs the study.
+        StudyConflict: When the study file contradicts the ledger.
+        HpoError: When the search fails.
+        KeyboardInterrupt: At the second Ctrl-C; see :func:`resumable`.
+    """
+    from hpo import afterwards
+    from hpo import publish as publishing
+    from hpo.search.edited import open_edited
+    from hpo.search.folders import TrialFolders, own_folder
+    from hpo.search.loop import Search
+    from hpo.study.edits import workers
+
+    tracking = absolute_uri(tracking)  # trials in this process may change the working folder
+    check_tracking(tracking)
+    checkpoints = absolute(checkpoints or where.folder / "checkpoints")
+    ledger, edits = open_edited(where, study, notify)
+    with closing(ledger):
+        study = ledger.study
+        executors.prefer(workers(edits))
+        own = own_folder(absolute(where.folder), study.name, ledger.uid)
+        there, keep = checkpoints / ledger.uid, study.trial.kept
+        folders = TrialFolders(there, own, keep, study.objectives, notify, executors.echo)
+        search = Search(study, ledger, folders, retry_failed=retry_failed, notify=notify)
+        mirror = publishing.start_mirror(study, ledger.uid, ledger.created, search.trials, tracking, notify)
+        try:
+            if not search.done:
+                with (
+                    chdir("."),  # a trial in this process may change the working folder
+                    _signals(lambda: search.interrupt(stop=on_interrupt is OnInterrupt.stop), notify),
+                    executors.open(study) as executor,
+                    folders.gathering(executors.nodes(), search.trials, ledger.uid),
+                    closing(Progress(study, search.trials, quiet=quiet)) as progress,
+                ):
+                    search.edited = progress.edited
+                    search.run(executor, (progress, mirror))
+            elif folders.elsewhere.places:  # the driver ended before they had arrived
+                with folders.gathering(executors.nodes(), search.trials, ledger.uid):
+                    pass
+        except KeyboardInterrupt:
+            mirror.close("KILLED", publishing.QUICK_DRAIN)
+            raise
+        except BaseException:
+            publishing.drain(mirror, "FAILED", study.name, notify)
+            raise
+        study = search.study  # as it was edited
+        searched(search.trials)
+        status = "FAILED" if fruitless(search.trials) else "KILLED" if search.interrupted else "FINISHED"
+        unwritten = publishing.drain(mirror, status, study.name, notify)
+        mirrored = tracking != "none" and not unwritten
+        later = mirrored and publish and not (wait or search.interrupted) and afterwards.outlives()
+        if mirrored and publish and not search.interrupted:
+            parts = tuple(part for part in publishing.PARTS if not (later and part in publishing.LATER))
+            afterwards.complete(where, study, ledger.uid, search.trials, tracking, parts, notify)
+        elif mirrored:
+            publishing.publish(where, study, ledger.uid, search.trials, tracking, ("description",), notify=notify)
+    if later:  # the study is no longer locked
+        afterwards.start(where, study, ledger.uid, tracking, notify)
+    return SearchResult(search.trials, search.interrupted, unwritten)
+
+
+@contextmanager
+def resumable(command: str) -> Iterator[None]:
+    """Turns the second Ctrl-C into :class:`Interrupted`, which names the command that resumes."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted.during(command) from None
+
+
+@contextmanager
+def _signals(interrupt: Callable[[], None], notify: Notify) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM asks the search to end, the second ends it; only the main thread gets signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        notify("\nno new trials; interrupt again to stop at once")
+        interrupt()
+
+    before = {sign: signal.signal(sign, handle) for sign in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
+
+
+# After a search ----------------------------------------------------------------------------------------------------
+
+
+def delete(where: Address, name: str, tracking: str) -> tuple[int, bool]:
+    """Deletes a study from the ledger, with its trials' folders, and moves its runs in MLflow to MLflow's trash.
+
+    Returns:
+        How many trials it had, and whether there was an experiment.
+
+    Raises:
+        StudyNotFound: When there is no such study.
+        StudyLocked: When it is being run.
+        TrackingError: When the experiment could not be deleted; the study is deleted from the ledger.
+    """
+    from hpo.ledger import snapshots
+    from hpo.search.folders import found_folder
+
+    tracking = absolute_uri(tracking)
+    uid = snapshots.uid(where, name)
+    count = snapshots.delete(where, name)
+    if folder := found_folder(where.folder, name, uid):
+        shutil.rmtree(folder)
+    scheme, _, path = tracking.partition(":///")
+    if tracking == "none" or (scheme == "sqlite" and not Path(path).exists()):  # MLflow would create the file
+        return count, False
+    from hpo.tracking.mlflow import delete as delete_experiment
+
+    try:
+        return count, bool(delete_experiment(tracking, uid, name))
+    except Exception as error:  # MLflow raises many kinds
+        reason = redact(" ".join(str(error).split()))[:300]
+        raise TrackingError(
+            f"{name} was deleted from {where}, but its MLflow experiment in {redact(tracking)} was not; "
+            f"delete it there: {reason}"
+        ) from error

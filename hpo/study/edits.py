@@ -1,0 +1,188 @@
+"""Edits of a study while it runs or rests (``hpo set``): kept in the ledger, they lie over the study's file.
+
+An edit holds until the file itself changes what was edited: then the file holds. A sampler, or a pruner, is one thing:
+its options depend on its name, so a change of any of them in the file ends the edits of all of them.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hpo.errors import InputError
+from hpo.study.algorithms import SAMPLING
+from hpo.study.fields import Place, show
+from hpo.study.overrides import keys_of, override
+from hpo.study.study import IDENTITY, Study, parse
+
+# The edit that belongs to no key of the file: how many trials run at once.
+WORKERS = "workers"
+# What a running search takes up at once; anything else holds from the study's next run on.
+LIVE = ("budget", "sampler", "pruner")
+LIVE_KEYS = (WORKERS, "trial.retries", "trial.timeout", "trial.stop_after_failures")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One edit, as the ledger keeps it.
+
+    Attributes:
+        request: The request that asked for it.
+        key: The key, dotted.
+        text: Its new value, as it was typed.
+        was: What the file says of the key, or of its whole sampler or pruner; the edit holds as long as it says so.
+        before: The value that it replaced, in words.
+        time: Seconds since the epoch.
+        by: Who asked for it.
+        ended: Why it no longer holds; None while it does.
+    """
+
+    request: str
+    key: str
+    text: str
+    was: Any
+    before: str
+    time: float
+    by: str
+    ended: str | None = None
+
+    @property
+    def path(self) -> list[str]:
+        return keys_of(self.key)
+
+    @property
+    def live(self) -> bool:
+        """Whether a running search takes it up."""
+        return self.path[0] in LIVE or self.key in LIVE_KEYS
+
+    def to_dict(self) -> dict[str, Any]:
+        """The edit as ``hpo show --json`` prints it."""
+        keys = ("key", "before", "time", "by", "ended")
+        return {"value": self.text, **{key: getattr(self, key) for key in keys}}
+
+
+def from_json(stored: Iterable[Mapping[str, Any]]) -> list[Edit]:
+    """The edits of an attribute of the ledger."""
+    return [Edit(**edit) for edit in stored]
+
+
+def workers(edits: Sequence[Edit]) -> str | None:
+    """How many workers the edits ask for: a number, or ``"auto"``; None where they do not say."""
+    return next((edit.text for edit in reversed(edits) if edit.key == WORKERS and not edit.ended), None)
+
+
+def edited(
+    study: Study, edits: Sequence[Edit], wanted: Sequence[str], *, request: str, time: float, by: str
+) -> tuple[Study, list[Edit]]:
+    """A study with further edits.
+
+    Args:
+        study: The study as it is, with the edits before.
+        edits: Those.
+        wanted: ``"key=value"`` texts.
+        request: The request that asks for them.
+        time: When it was made.
+        by: Who made it.
+
+    Returns:
+        The study, and all edits.
+
+    Raises:
+        InputError: With study, key, rule and value of the first thing that is wrong.
+    """
+    raw, made = copy.deepcopy(dict(study.resolved)), list(edits)
+    for text in wanted:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not all(keys_of(key)):
+            raise Place(f"hpo set {study.name}").error("must be KEY=VALUE", text)
+        new = Edit(request, key, value, None, show(_at(raw, keys_of(key))), time, by)
+        _check(study.name, new)
+        earlier = next((edit for edit in made if _unit(edit) == _unit(new) and not edit.ended), None)
+        new = replace(new, was=_plain(_at(study.resolved, _unit(new))) if earlier is None else earlier.was)
+        if new.key == WORKERS:
+            new = replace(new, before=workers(made) or "as hpo run was told")
+        made = [replace(edit, ended="edited again") if edit.key == key and not edit.ended else edit for edit in made]
+        made.append(new)
+        _apply(raw, new)
+    words = ", ".join(wanted)
+    return _parsed(study, raw, f"hpo set {study.name} {words}"), made
+
+
+def overlaid(study: Study, edits: Sequence[Edit]) -> tuple[Study, list[Edit]]:
+    """A study's file with the edits that hold; and all edits, where those that the file has overtaken hold no more.
+
+    Raises:
+        InputError: When the file and an edit contradict each other.
+    """
+    raw, kept = copy.deepcopy(dict(study.resolved)), []
+    for edit in edits:
+        if not edit.ended and _plain(_at(study.resolved, _unit(edit))) != edit.was:
+            edit = replace(edit, ended="the study file has changed")
+        if not edit.ended:
+            _apply(raw, edit)
+        kept.append(edit)
+    holding = [f"{edit.key}={edit.text}" for edit in kept if not edit.ended]
+    return (_parsed(study, raw, f"{study.file} with hpo set {', '.join(holding)}") if holding else study), kept
+
+
+def holding(study: Study, edits: Sequence[Edit]) -> Study:
+    """A study with all edits that hold; those that it has already change nothing."""
+    raw = copy.deepcopy(dict(study.resolved))
+    for edit in edits:
+        if not edit.ended:
+            _apply(raw, edit)
+    return _parsed(study, raw, f"hpo set {study.name}")
+
+
+def _check(name: str, edit: Edit) -> None:
+    place, path = Place(f"hpo set {name}", edit.key), edit.path
+    if path[0] in IDENTITY or path[0] in ("name", "enqueue", "from"):
+        rule = (
+            f"a study's points are added by: hpo add {name} PARAMETER=VALUE ..."
+            if path[0] == "enqueue"
+            else "cannot be edited, or its trials could not be compared with each other; make another study with what "
+            f"this one has learned: hpo fork {name} NEW.toml"
+        )
+        raise place.error(rule, edit.text, got="")
+    if edit.key == WORKERS and edit.text != "auto" and not (edit.text.isdecimal() and int(edit.text) > 0):
+        raise place.error("must be a whole number from 1, or auto", edit.text)
+
+
+def _apply(raw: dict[str, Any], edit: Edit) -> None:
+    path = edit.path
+    if path == [WORKERS]:
+        return
+    if path[-1] == "name" and path[0] in ("sampler", "pruner"):  # another one takes other options
+        raw[path[0]] = {key: value for key, value in raw.get(path[0], {}).items() if key in SAMPLING}
+    override(raw, f"{edit.key}={edit.text}", Place("hpo set"))
+
+
+def _parsed(study: Study, raw: dict[str, Any], file: str) -> Study:
+    try:
+        parsed = parse(raw, file=file, source=study.source, folder=study.folder)
+    except InputError as error:
+        if file.startswith("hpo set"):
+            raise
+        message = f"{error}\nthe edit holds until the file changes this key, or until: hpo set {study.name} KEY=VALUE"
+        raise InputError(message, file=error.file, key=error.key, rule=error.rule, value=error.value) from None
+    return replace(parsed, file=study.file)
+
+
+def _unit(edit: Edit) -> tuple[str, ...]:
+    """The keys whose values in the file an edit depends on."""
+    path = tuple(edit.path)
+    return path[:1] if path[0] in ("sampler", "pruner") else path if path != (WORKERS,) else ("workers count",)
+
+
+def _at(raw: Mapping[str, Any], path: Sequence[str]) -> Any:
+    found: Any = raw
+    for part in path:
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))

@@ -1,0 +1,414 @@
+"""A study: what to search, how, and for how long. Read from a TOML file once, validated whole, frozen."""
+
+from __future__ import annotations
+
+import builtins
+import re
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hpo.study import algorithms
+from hpo.study.algorithms import Named, read_pruner, read_sampler
+from hpo.study.budget import Budget, read_budget
+from hpo.study.command import Command, read_arguments, read_reports
+from hpo.study.constraints import Bounds, read_constraints
+from hpo.study.fields import (
+    Field,
+    Place,
+    duration,
+    import_path,
+    integer,
+    is_import_path,
+    label,
+    one_of,
+    plain,
+    read_table,
+    read_value,
+    table,
+    tables,
+    variables,
+)
+from hpo.study.figures import FigureSpec, read_figures, to_tables
+from hpo.study.inherit import Inherits, read_inherits, to_table, without_was
+from hpo.study.overrides import override
+from hpo.study.points import grid, read_list, read_points, untried
+from hpo.study.space import Space, read_space
+from hpo.study.workers import Resources, read_resources
+from hpo.trial import FIXED, Direction, Trial
+
+# The keys that must not change while a study's trials are to be compared with each other.
+IDENTITY = ("objective", "arguments", "reports", "metric", "direction", "objectives", "fixed", "space", "constraints")
+
+
+@dataclass(frozen=True)
+class TrialSettings:
+    """What holds for every trial.
+
+    Attributes:
+        retries: How often a trial is run again after its worker was lost (never after its objective raised).
+        timeout: Seconds a trial may run before its worker is ended and the trial counts as lost; None for no limit.
+        stop_after_failures: How many trials in a row may fail before the search stops; 0 for any number.
+        workdir: Where a command runs: ``"shared"``, hpo's working folder, or ``"own"``, a folder of the trial's own.
+        grace: Seconds that a command has to end when its trial is stopped, before it is killed.
+        env: Environment variables for the objective.
+        keep: Whose folders are kept: ``"best"``, ``"best N"``, ``"all"`` or ``"none"``.
+        infeasible: Exceptions by name (``"package.module.Class"``, or a built-in one) and exit codes of commands
+            (``"exit 3"``) that mean that a trial's parameters do not work.
+    """
+
+    retries: int
+    timeout: float | None
+    stop_after_failures: int = 10
+    workdir: str = "shared"
+    grace: float = 5.0
+    env: Mapping[str, str] = field(default_factory=dict)
+    keep: str = "best"
+    infeasible: tuple[str, ...] = ()
+
+    @property
+    def kept(self) -> int | None:
+        """How many of the best trials keep their folders; None for all trials."""
+        return {"all": None, "none": 0, "best": 1}[self.keep] if " " not in self.keep else int(self.keep.split()[1])
+
+
+@dataclass(frozen=True)
+class Study:
+    """A validated study.
+
+    Attributes:
+        file: Where it was read from, for messages.
+        source: The file's text, unchanged.
+        name: Its name in the ledger and in MLflow.
+        objective: ``"package.module:name"``, or a command.
+        objectives: The reported metrics that a trial is judged by, often only one, with what is better of each: lower
+            or higher values. The last value of each counts.
+        fixed: Passed to the objective unchanged, together with the searched parameters.
+        space: The searched parameters.
+        bounds: What the last values of metrics must be for a trial to count as feasible.
+        seed: What every draw of the search and every trial's own seed derive from.
+        batch: How many trials are asked for at once, after all earlier ones have finished; None to ask whenever a
+            worker is free.
+        enqueue: Points that are tried first; what they leave open is left to the sampler.
+        evaluate: What scores the chosen trial's setting on the sealed test set, in the shape of an objective; None
+            where the study has no such thing.
+        figures: What its report draws in addition to the figures of every report.
+        model: ``"package.module:name"`` of what trains the chosen trial's setting again and saves the model; None
+            where the study has no such thing.
+        examples: How many examples the metric, a share of them, is measured on; None where the file does not say.
+        inherits: What it takes over from another study at its beginning.
+        folder: The folder of its file, where its code may lie; the working folder for a study without a file.
+        resolved: The whole study as plain values, defaults and overrides included.
+    """
+
+    file: str
+    source: str
+    name: str
+    objective: str | Command
+    objectives: Mapping[str, Direction]
+    fixed: Mapping[str, Any]
+    space: Space
+    bounds: Mapping[str, Bounds]
+    sampler: Named
+    seed: int
+    batch: int | None
+    pruner: Named
+    enqueue: tuple[Mapping[str, Any], ...]
+    budget: Budget
+    trial: TrialSettings
+    workers: Resources
+    evaluate: str | Command | None
+    figures: tuple[FigureSpec, ...]
+    model: str | None
+    examples: int | None
+    inherits: Inherits
+    folder: str
+    resolved: Mapping[str, Any]
+
+    @property
+    def metric(self) -> str:
+        """The first objective."""
+        return next(iter(self.objectives))
+
+    @property
+    def direction(self) -> Direction:
+        """Whether lower or higher values of the first objective are better."""
+        return self.objectives[self.metric]
+
+    @property
+    def goals(self) -> str:
+        """What is optimized, in words: ``"maximize val_accuracy, minimize latency_ms"``."""
+        return ", ".join(f"{direction} {name}" for name, direction in self.objectives.items())
+
+    @property
+    def points(self) -> int | None:
+        """How many points its sampler has, a grid for example; None for a sampler without end."""
+        return algorithms.points(self.sampler, self.space)
+
+    def budget_beside(self, trials: Sequence[Trial]) -> Budget:
+        """The budget of a study that has trials already.
+
+        A grid or list ends the search when every point has been tried. Trials that took none of its points, since it
+        was changed between two runs, do not count for that.
+        """
+        size = self.points
+        if size is None or not trials or self.budget.most < size + len(self.enqueue):
+            return self.budget
+        options = self.sampler.options
+        points = (grid if self.sampler.name == "grid" else read_list)(options["points"], self.space)
+        queue = [self.space.encode(point) for point in self.enqueue]
+        counted = [trial for trial in trials if trial.counted]
+        for trial in counted:
+            if trial.notes.get(FIXED) in queue:
+                queue.remove(trial.notes[FIXED])
+        most = len(counted) + len(queue) + untried(points, options["repeats"], self.space, trials)
+        return replace(self.budget, trials=min(most, self.resolved["budget"].get("trials", sys.maxsize)))
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change while the study's trials are to be compared with each other."""
+        return identity(self.resolved)
+
+
+def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a resolved study that make its identity; None for those that it does not have."""
+    found = {key: resolved.get(key) for key in IDENTITY}
+    if found["objectives"] is not None:  # a list: trials have their values in this order
+        found["objectives"] = [f"{name}: {direction}" for name, direction in found["objectives"].items()]
+    return found
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
+        raise ValueError("must be 1 to 100 letters, digits, dots, dashes or underscores, a letter or digit first")
+    return value
+
+
+def _objective(value: Any) -> str | list[str]:
+    if isinstance(value, list) and value and all(isinstance(word, str) and word for word in value):
+        return value
+    if is_import_path(value):
+        return value
+    raise ValueError('must be "package.module:name", or a command as a list of words')
+
+
+def _keep(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"all|none|best( [1-9]\d{0,5})?", value):
+        raise ValueError('must be "best", "best 3" (or another number), "all" or "none"')
+    return value
+
+
+def _infeasible(value: Any) -> tuple[str, ...]:
+    rule = (
+        'must be a list of exceptions such as ["package.module.Class", "MemoryError"], or exit codes such as "exit 3"'
+    )
+    if not isinstance(value, list | tuple):
+        raise ValueError(rule)
+    for name in value:
+        if not isinstance(name, str) or not re.fullmatch(r"exit [1-9]\d{0,2}|[^\W\d]\w*(\.[^\W\d]\w*)*", name):
+            raise ValueError(rule)
+        if "." not in name and not name.startswith("exit ") and not _is_exception(getattr(builtins, name, None)):
+            raise ValueError(f"{rule}; {name} is no built-in exception, so it needs its module")
+    return tuple(value)
+
+
+def _is_exception(found: Any) -> bool:
+    return isinstance(found, type) and issubclass(found, Exception)
+
+
+_STUDY = {
+    "name": Field(_name),
+    "objective": Field(_objective),
+    "evaluate": Field(_objective, None),
+    "model": Field(import_path, None),
+    "examples": Field(integer(1), None),
+    "arguments": Field(table, {}),
+    "reports": Field(table, {}),
+    "fixed": Field(table, {}),
+    "space": Field(table),
+    "constraints": Field(table, {}),
+    "sampler": Field(table, {}),
+    "pruner": Field(table, {}),
+    "enqueue": Field(tables, []),
+    "budget": Field(table),
+    "trial": Field(table, {}),
+    "workers": Field(table, {}),
+    "figure": Field(tables, []),
+    "from": Field(table, {}),
+}
+_DIRECTION = one_of("minimize", "maximize")
+# What a study is judged by: one metric, or several.
+_ONE = {"metric": Field(label), "direction": Field(_DIRECTION)}
+_SEVERAL = {"objectives": Field(table)}
+_TRIAL = {
+    "retries": Field(integer(0), 2),
+    "timeout": Field(duration, None),
+    "stop_after_failures": Field(integer(0), 10),
+    "workdir": Field(one_of("shared", "own"), "shared"),
+    "grace": Field(duration, 5.0),
+    "env": Field(variables, {}),
+    "keep": Field(_keep, "best"),
+    "infeasible": Field(_infeasible, ()),
+}
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Study:
+    """Reads and validates a study file.
+
+    Args:
+        path: The TOML file.
+        overrides: ``"key=value"`` texts that replace single keys, dotted for nested ones (``sampler.name=tpe``); the
+            value is read as TOML, and as plain text where it is none.
+
+    Raises:
+        InputError: With file, key, rule and value of the first thing that is wrong.
+    """
+    try:
+        source = Path(path).read_text(encoding="utf-8-sig")  # some editors put a byte order mark in front
+        raw = tomllib.loads(source)
+        for text in overrides:
+            override(raw, text)
+        return parse(raw, file=f"{path} with --set" if overrides else str(path), source=source)
+    except OSError as error:
+        raise Place(str(path)).error(f"cannot be read: {error.strerror}") from None
+    except ValueError as error:  # a syntax error, bytes that are no UTF-8, a number of thousands of digits
+        raise Place(str(path)).error(f"is not valid TOML: {error}") from None
+    except RecursionError:
+        raise Place(str(path)).error("is nested too deeply") from None
+
+
+def parse(raw: Mapping[str, Any], *, file: str, source: str = "", folder: str | None = None) -> Study:
+    """Validates a study given as nested tables.
+
+    Args:
+        raw: The tables.
+        file: What names it in messages.
+        source: The file's text.
+        folder: Where its code may lie; None for the folder of ``file``.
+
+    Raises:
+        InputError: As :func:`load`.
+    """
+    place = Place(file)
+    top, objectives = _read_top(place, raw)
+    for name, value in top["fixed"].items():
+        read_value(place / "fixed" / name, name, label)
+        read_value(place / "fixed" / name, value, plain)
+    top["space"], was = without_was(top["space"])
+    space = read_space(place / "space", top["space"])
+    inherits = read_inherits(place / "from", top["from"], was, space)
+    for parameter in space.parameters:
+        if parameter.name in top["fixed"]:
+            rule = "is in [fixed] too; a parameter is either searched or fixed"
+            raise (place / "space" / parameter.name).error(rule, top["fixed"][parameter.name], got="")
+    space, bounds, constraints = read_constraints(place / "constraints", top["constraints"], space, top["fixed"])
+    sampler, sampling = read_sampler(place / "sampler", top["sampler"], space, several=len(objectives) > 1)
+    pruner = read_pruner(place / "pruner", top["pruner"], space, several=len(objectives) > 1)
+    enqueue = read_points(place / "enqueue", top["enqueue"], space)
+    figures = read_figures(place / "figure", top["figure"], top["name"], space, several=len(objectives) > 1)
+    sections = {
+        "budget": read_budget(place / "budget", top["budget"], tuple(objectives)),
+        "trial": read_table(place / "trial", top["trial"], _TRIAL),
+        "workers": read_resources(place / "workers", top["workers"]),
+    }
+    budget = Budget(**sections["budget"])
+    if isinstance(budget.target, float):  # of the single objective
+        budget = replace(budget, target={next(iter(objectives)): budget.target})
+    if (points := algorithms.points(sampler, space)) is not None:  # a grid that is exhausted ends the search
+        budget = replace(budget, trials=min(budget.most, points + len(enqueue)))
+    folder = folder or str(Path(file).parent.absolute())
+    commands = _commands(place, top, space, sections["trial"], folder, tuple(objectives))
+    resolved = {
+        **{key: top[key] for key in ("name", *_ONE, *_SEVERAL, "fixed") if key in top},
+        "space": space.to_dict(),
+        **({"constraints": constraints} if constraints else {}),
+        "objective": top["objective"],
+        "sampler": _without_none({"name": sampler.name, **sampling, **sampler.options}),
+        "pruner": _without_none({"name": pruner.name, **pruner.options}),
+        "enqueue": list(enqueue),
+        **{name: _without_none(section) for name, section in sections.items()},
+        **_without_none({"figure": to_tables(figures) or None, "evaluate": top["evaluate"]}),
+        **_without_none({key: top[key] for key in ("model", "examples")}),
+        **{key: top[key] for key in ("arguments", "reports") if top[key]},
+        **_without_none({"from": to_table(inherits) or None}),
+    }
+    return Study(
+        file=file,
+        source=source,
+        folder=folder,
+        space=space,
+        bounds=bounds,
+        figures=figures,
+        sampler=sampler,
+        enqueue=enqueue,
+        inherits=inherits,
+        pruner=pruner,
+        budget=budget,
+        trial=TrialSettings(**sections["trial"]),
+        workers=Resources(**sections["workers"]),
+        resolved=resolved,
+        objectives=objectives,
+        **sampling,
+        **commands,
+        **{key: top[key] for key in ("name", "model", "examples", "fixed")},
+    )
+
+
+def _read_top(place: Place, raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Direction]]:
+    """The study's own keys, and its objectives."""
+    if not isinstance(raw, Mapping) or "objectives" not in raw:
+        top = read_table(place, raw, _STUDY | _ONE)
+        return top, {top["metric"]: Direction(top["direction"])}
+    for key in _ONE:
+        if key in raw:
+            rule = "must not stand beside [objectives]: a study has either metric and direction, or [objectives]"
+            raise (place / key).error(rule, raw[key], got="")
+    top = read_table(place, raw, _STUDY | _SEVERAL)
+    here, found = place / "objectives", {}
+    for name, direction in top["objectives"].items():
+        read_value(here / name, name, label)
+        found[name] = Direction(read_value(here / name, direction, _DIRECTION))
+    if len(found) < 2:
+        rule = "must name two metrics or more; for a single one, write metric and direction"
+        raise here.error(rule, top["objectives"])
+    return top, found
+
+
+def _commands(
+    place: Place,
+    top: dict[str, Any],
+    space: Space,
+    trial: Mapping[str, Any],
+    folder: str,
+    metrics: tuple[str, ...],
+) -> dict[str, Any]:
+    """What a study calls, by key: import paths, and commands with all that they need to know of the study.
+
+    The tables ``arguments`` and ``reports`` of ``top`` are replaced by what was read from them.
+    """
+    arguments = top["arguments"] = read_arguments(place / "arguments", top["arguments"], space, top["fixed"])
+    reports = top["reports"] = read_reports(place / "reports", top["reports"], trial["workdir"], metrics)
+    if isinstance(top["objective"], str) and (arguments or reports):
+        key = "arguments" if arguments else "reports"
+        raise (place / key).error("is for commands, but the objective is a function", top["objective"])
+    shared = Command(
+        study=top["name"],
+        metrics=metrics,
+        arguments=arguments,
+        source=next(iter(reports), None),
+        where=next(iter(reports.values()), ""),
+        conditional=frozenset(parameter.name for parameter in space.parameters if parameter.when),
+        folder=folder,
+        workdir=trial["workdir"],
+        grace=trial["grace"],
+    )
+    return {
+        key: replace(shared, words=tuple(top[key])) if isinstance(top[key], list) else top[key]
+        for key in ("objective", "evaluate")
+    }
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}

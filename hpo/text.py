@@ -1,0 +1,70 @@
+"""How names, numbers, values and durations are written for people: in messages, on pages, in MLflow and on axes."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+# What a terminal obeys or cannot show: control characters but tab and line feed, marks that turn the direction of
+# writing, and halves of characters.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    r"""The text with what could command a terminal written as escapes, such as ``\x1b``."""
+    return _UNSAFE.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def number(value: float | None) -> str:
+    """Six digits; ``-`` for what is not there."""
+    return "-" if value is None else f"{value:.6g}"
+
+
+def value(value: Any) -> str:
+    """A parameter's value: a number with six digits, anything else as it is."""
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def short(value: Any, width: int = 60) -> str:
+    """A value where there is little room: numbers with three digits, long texts cut after ``width`` characters."""
+    text = f"{value:.3g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def signed(value: float) -> str:
+    """Two digits and a sign, without a negative zero."""
+    return f"{round(value, 2) + 0.0:+.2f}"
+
+
+def duration(seconds: float | None) -> str:
+    """A length of time in units of its size; ``-`` for what is not there."""
+    if seconds is None:
+        return "-"
+    if seconds < 60:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """The tail of an "unknown name" message: the nearest known name, if there is one."""
+    found = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """The tail of an "unknown name" message: the nearest known name, or all of them."""
+    known = list(known)
+    return near(name, known) or (f"; known are {', '.join(known)}" if known else "")
+
+
+def error_line(error: str) -> str:
+    """The line of a traceback, or of another account of an error, that says what went wrong."""
+    lines = [line for line in error.splitlines() if line.strip()]
+    frames = [index for index, line in enumerate(lines) if line.startswith('  File "')]
+    after = lines[frames[-1] + 1 :] if frames else lines
+    said = [line for line in after if not line.startswith((" ", "Traceback (most recent call last)"))]
+    return said[0] if said else lines[-1] if lines else "unknown"

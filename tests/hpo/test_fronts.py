@@ -1,0 +1,108 @@
+"""Fronts, ranks and volumes of several objectives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna._hypervolume import compute_hypervolume
+from optuna.study._multi_objective import _fast_non_domination_rank
+
+from hpo import fronts
+from hpo.fronts import front_of, ranked
+from hpo.statistics import Floats
+from hpo.trial import Direction, FrontSoFar, State, Trial
+
+OBJECTIVES = {"accuracy": Direction.MAXIMIZE, "latency": Direction.MINIMIZE}
+
+
+@st.composite
+def points(draw: st.DrawFn) -> Floats:
+    """Up to 30 points of up to four objectives, with many equal values."""
+    shape = draw(st.integers(0, 30)), draw(st.integers(1, 4))
+    values = draw(st.lists(st.integers(0, 5), min_size=shape[0] * shape[1], max_size=shape[0] * shape[1]))
+    return np.array(values, dtype=np.float64).reshape(shape)
+
+
+def beats(one: Floats, other: Floats) -> bool:
+    return bool((one <= other).all() and (one < other).any())
+
+
+@given(points())
+def test_the_front_is_what_no_point_beats(costs: Floats) -> None:
+    wanted = [not any(beats(other, own) for other in costs) for own in costs]
+    assert fronts.on_front(costs).tolist() == wanted
+
+
+@given(points())
+def test_ranks_are_those_of_optuna(costs: Floats) -> None:
+    if len(costs):
+        assert fronts.ranks(costs).tolist() == _fast_non_domination_rank(costs).tolist()
+
+
+@settings(deadline=None)
+@given(points())
+def test_the_hypervolume_is_that_of_optuna(costs: Floats) -> None:
+    reference = np.full(costs.shape[1], 4.5)
+    inside = costs[(costs < reference).all(axis=1)]
+    wanted = compute_hypervolume(inside, reference) if len(inside) else 0.0
+    assert fronts.hypervolume(costs, reference) == pytest.approx(wanted)
+
+
+def test_the_ends_of_a_front_come_first_and_then_the_lonely_ones() -> None:
+    costs = np.array([[0, 9], [1, 8], [2, 3], [3, 2.5], [9, 0], [9, 9]], dtype=np.float64)
+    assert fronts.crowding(costs[:5]).tolist() == pytest.approx(
+        [np.inf, 2 / 9 + 6 / 9, 2 / 9 + 5.5 / 9, 7 / 9 + 3 / 9, np.inf]
+    )
+    assert fronts.order(costs).tolist() == [0, 4, 3, 1, 2, 5]
+
+
+def trial(number: int, *values: float, state: State = State.COMPLETE) -> Trial:
+    return Trial(number, {}, 0, state, values)
+
+
+def test_a_front_of_trials_is_best_by_the_first_objective_first() -> None:
+    trials = [
+        trial(0, 0.7, 10.0),
+        trial(1, 0.9, 50.0),
+        trial(2, 0.9, 40.0),  # beats 1
+        trial(3, 0.99, 1.0, state=State.PRUNED),
+        trial(4, float("nan"), 1.0),
+        trial(5, state=State.FAILED),
+        trial(6, 0.7, 10.0),  # as good as 0
+    ]
+    assert [t.number for t in front_of(trials, OBJECTIVES)] == [2, 0, 6]
+    assert [t.number for t in ranked(trials, OBJECTIVES)] == [0, 2, 6, 1]
+    assert front_of([], OBJECTIVES) == ranked([], OBJECTIVES) == []
+
+
+def test_with_one_objective_the_front_is_the_best_trial_and_its_equals() -> None:
+    trials = [trial(0, 2.0), trial(1, 1.0), trial(2, 1.0)]
+    assert [t.number for t in front_of(trials, {"loss": Direction.MINIMIZE})] == [1, 2]
+    assert [t.number for t in ranked(trials, {"loss": Direction.MINIMIZE})] == [1, 2, 0]
+
+
+@given(points())
+def test_the_front_so_far_has_the_values_of_the_front(costs: Floats) -> None:
+    objectives = {f"f{index}": Direction.MINIMIZE for index in range(costs.shape[1])}
+    trials = [trial(number, *map(float, values)) for number, values in enumerate(costs)]
+    so_far = FrontSoFar(objectives.values())
+    for each in trials:
+        so_far.add(each)
+    assert sorted(so_far.front) == sorted({t.values for t in front_of(trials, objectives)})
+
+
+def test_no_improvement_is_counted_since_the_latest_trial_on_the_front() -> None:
+    so_far = FrontSoFar(OBJECTIVES.values())
+    since = []
+    for each in [
+        trial(0, 0.5, 5.0),
+        trial(1, 0.4, 6.0),
+        trial(2, 0.5, 5.0),
+        trial(3, 0.4, 4.0),
+        trial(4, state=State.FAILED),
+    ]:
+        so_far.add(each)
+        since.append(so_far.since)
+    assert since == [0, 1, 2, 0, 1]

@@ -1,0 +1,132 @@
+"""What stands in MLflow of a study with several objectives."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import uuid
+import zlib
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from small_study import small_study
+from stored import a_trial, history, mirror, runs
+
+from hpo.fronts import costs_of, front_of, hypervolume
+from hpo.study import Study
+from hpo.tracking.mlflow import views
+from hpo.tracking.mlflow.describe import description
+from hpo.tracking.mlflow.store import FIRST
+from hpo.trial import Report, State, Trial
+
+
+@pytest.fixture
+def study() -> Study:
+    objectives = {"score": "maximize", "loss": "minimize"}
+    return small_study(name=f"s{uuid.uuid4().hex[:12]}", objectives=objectives)
+
+
+def at(number: int, score: float, loss: float, state: State = State.COMPLETE) -> Trial:
+    trial = a_trial(number, state)
+    values = {"score": score, "loss": loss}
+    reports = (*trial.reports[:-1], Report(3, trial.reports[-1].time, values))
+    return replace(trial, reports=reports, values=(score, loss))
+
+
+def marked(uri: str, study: Study) -> list[int]:
+    found = MlflowClient(uri).search_runs([experiment(uri, study)], "tags.`hpo.pareto` = 'true'")
+    return sorted(int(run.data.tags["hpo.trial"]) for run in found)
+
+
+def experiment(uri: str, study: Study) -> str:
+    found = MlflowClient(uri).get_experiment_by_name(study.name)
+    assert found is not None
+    return str(found.experiment_id)
+
+
+def test_the_trials_on_the_front_are_marked_until_they_leave_it(uri: str, study: Study) -> None:
+    trials = [at(0, 1.0, 1.0), at(1, 2.0, 2.0), at(2, 0.5, 3.0), at(3, 9.0, 0.1, State.PRUNED)]
+    mirror(uri, study, trials)
+    assert marked(uri, study) == [0, 1]
+
+    trials += [at(4, 1.5, 1.0), at(5, 2.0, 2.0)]
+    mirror(uri, study, trials)
+    assert marked(uri, study) == [1, 4, 5]
+    assert marked(uri, study) == sorted(trial.number for trial in front_of(trials, study.objectives))
+
+    client, (first, *_) = MlflowClient(uri), runs(uri, study, "trial")
+    client.set_tag(first.info.run_id, "hpo.pareto", "true")  # by a person
+    mirror(uri, study, trials)
+    assert marked(uri, study) == [1, 4, 5]
+    assert not any("hpo.best" in run.data.tags for run in runs(uri, study, "trial"))
+
+
+def test_a_run_has_every_objective_as_a_metric(uri: str, study: Study) -> None:
+    mirror(uri, study, [at(0, 1.25, 0.5)])
+    (run,) = runs(uri, study, "trial")
+    assert run.data.metrics == {"score": 1.25, "loss": 0.5, "objective": 1.25}
+    (parent,) = runs(uri, study, "study")
+    tags = {"hpo.metric": "score, loss", "hpo.direction": "maximize, minimize"}
+    assert parent.data.tags.items() >= tags.items()
+
+
+def test_the_study_s_run_has_the_hypervolume_over_trials_from_the_tenth_complete_one_on(
+    mlflow_database: str, study: Study
+) -> None:
+    rng = np.random.default_rng(0)
+    trials = [at(number, *rng.uniform(0, 1, 2).tolist()) for number in range(FIRST + 8)]
+    trials[3] = replace(trials[3], state=State.PRUNED)
+    mirror(mlflow_database, study, trials[:-3])
+    mirror(mlflow_database, study, trials)  # resumed: the same reference point
+
+    (parent,) = runs(mlflow_database, study, "study")
+    complete = [trial for trial in trials if trial.state is State.COMPLETE]
+    reference = costs_of(complete[:FIRST], study.objectives).max(axis=0)
+    expected = {
+        step: hypervolume(costs_of(front_of(trials[:step], study.objectives), study.objectives), reference)
+        for step in range(FIRST + 1, len(trials) + 1)
+    }
+    found = {step: value for step, value, _ in history(mlflow_database, parent, "hypervolume")}
+    assert found.keys() == expected.keys()
+    assert all(math.isclose(found[step], expected[step]) for step in expected)
+    assert sorted(found.values()) == [found[step] for step in sorted(found)]
+    assert "best_objective" not in parent.data.metrics
+
+
+def opened(value: str) -> dict[str, Any]:
+    packed = json.loads(value)["state"].partition(";")[2]
+    return dict(json.loads(zlib.decompress(base64.b64decode(packed))))
+
+
+def test_the_front_has_a_view_of_its_own_and_the_description_links_it(mlflow_database: str, study: Study) -> None:
+    mirror(mlflow_database, study, [at(0, 1.0, 1.0)])
+    tags = MlflowClient(mlflow_database).get_experiment(experiment(mlflow_database, study)).tags
+
+    state = opened(tags["mlflow.sharedViewState.front"])
+    assert state["searchFilter"] == "tags.`hpo.pareto` = 'true'"
+    assert state["selectedColumns"][:2] == ["metrics.`score`", "metrics.`loss`"]
+    kinds = {chart["type"]: chart for chart in state["compareRunCharts"]}
+    assert (kinds["SCATTER"]["xaxis"]["key"], kinds["SCATTER"]["yaxis"]["key"]) == ("score", "loss")
+    assert kinds["PARALLEL"]["selectedMetrics"] == ["score", "loss"]
+    columns = opened(tags["mlflow.sharedViewState.trials"])["selectedColumns"]
+    assert columns[:4] == ["tags.`hpo.pareto`", "tags.`hpo.state`", "metrics.`score`", "metrics.`loss`"]
+    assert tags["mlflow.note.content"].startswith("hpo study: [front](#/experiments/")
+    place = views.find(mlflow_database, study.name)
+    assert place is not None
+    assert views.FRONT in place.views
+
+
+def test_a_study_with_one_objective_has_no_such_view() -> None:
+    assert "mlflow.sharedViewState.front" not in views.tags(small_study(), 1.0)[0]
+
+
+def test_the_description_lists_the_front(study: Study) -> None:
+    text = description(study, [at(0, 1.0, 1.0), at(1, 2.0, 2.0), at(2, 0.5, 3.0)])
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert "score | loss" in text
+    assert any(row.startswith("| 1 | 2 | 2 |") for row in rows)
+    assert not any(row.startswith("| 2 | 0.5") for row in rows)
