@@ -175,7 +175,9 @@ def kill_marked(mark: bytes) -> None:
 
 
 def _marked(mark: bytes) -> Iterator[int]:
-    for file in Path("/proc").glob("[0-9]*/environ"):  # nothing where there is no /proc
-        with suppress(OSError):  # ended meanwhile, or another user's
-            if mark in file.read_bytes().split(b"\0"):
-                yield int(file.parent.name)
+    proc = Path("/proc")
+    for name in os.listdir(proc) if proc.exists() else ():
+        if name.isdigit():
+            with suppress(OSError):  # ended meanwhile, or another user's
+                if mark in (proc / name / "environ").read_bytes().split(b"\0"):
+                    yield int(name)

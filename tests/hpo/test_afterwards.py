@@ -120,10 +120,10 @@ def _started(where: Address, tracking: str) -> list[Path]:
 def _writing(log: Path) -> list[int]:
     """The processes whose standard output is the log."""
     found = []
-    for out in Path("/proc").glob("[0-9]*/fd/1"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            if out.samefile(log) and (out.parents[1] / "cmdline").read_bytes():  # a dead one has neither
-                found.append(int(out.parts[2]))
+            if (process / "fd/1").samefile(log) and (process / "cmdline").read_bytes():  # a dead one has neither
+                found.append(int(process.name))
         except OSError:
             continue
     return found
