@@ -176,8 +176,8 @@ def kill_marked(mark: bytes) -> None:
 
 def _marked(mark: bytes) -> Iterator[int]:
     proc = Path("/proc")
-    for name in os.listdir(proc) if proc.exists() else ():
-        if name.isdigit():
+    for folder in proc.iterdir() if proc.exists() else ():  # which looks at names only
+        if folder.name.isdigit():
             with suppress(OSError):  # ended meanwhile, or another user's
-                if mark in (proc / name / "environ").read_bytes().split(b"\0"):
-                    yield int(name)
+                if mark in (folder / "environ").read_bytes().split(b"\0"):
+                    yield int(folder.name)
