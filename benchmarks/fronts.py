@@ -32,8 +32,9 @@ from typing import Any
 import numpy as np
 import optuna
 
+from hpo.best import front_of
 from hpo.compare.comparison import contrast, correct
-from hpo.fronts import costs_of, front_of, hypervolume
+from hpo.fronts import costs_of, hypervolume
 from hpo.search.advisor import Advisor
 from hpo.statistics import Floats
 from hpo.study import parse

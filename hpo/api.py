@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo import requests, service
+from hpo.best import front_of, ranked
 from hpo.errors import InputError
 from hpo.executors import Executors
-from hpo.fronts import front_of, ranked
 from hpo.ledger.address import DEFAULT_STORAGE, Address, parse
 from hpo.machine import absolute, expand
 from hpo.requests import Connection

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.statistics import Floats
-from hpo.trial import Direction, Trial, best_first, counts_as_best
+from hpo.trial import Direction, Trial
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.intp]
@@ -32,26 +32,6 @@ def costs_of(trials: Iterable[Trial], objectives: Mapping[str, Direction]) -> Fl
     values: Floats = np.array([trial.values for trial in trials], dtype=np.float64).reshape(-1, len(signs))
     values *= signs
     return values
-
-
-def front_of(trials: Iterable[Trial], objectives: Mapping[str, Direction]) -> list[Trial]:
-    """The Pareto front: the complete trials that no other one beats, best by the first objective first.
-
-    A trial beats another if it is worse in no objective and better in one. With one objective these are the best trial
-    and its equals.
-    """
-    complete = [trial for trial in trials if counts_as_best(trial)]
-    on_it = on_front(costs_of(complete, objectives))
-    first = next(iter(objectives.values()))
-    return best_first((trial for trial, yes in zip(complete, on_it, strict=True) if yes), first)
-
-
-def ranked(trials: Iterable[Trial], objectives: Mapping[str, Direction]) -> list[Trial]:
-    """The complete trials, best first: by the only objective; of several, by rank, and then by crowding distance."""
-    if len(objectives) == 1:
-        return best_first(trials, next(iter(objectives.values())))
-    complete = [trial for trial in trials if counts_as_best(trial)]
-    return [complete[index] for index in order(costs_of(complete, objectives))]
 
 
 def on_front(costs: Floats) -> Bools:

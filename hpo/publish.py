@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import hpo
 from hpo import objective
+from hpo.best import front_of
 from hpo.errors import HpoError, InputError, SearchFailed
 from hpo.execution.guest import Guest, GuestFailed
-from hpo.fronts import front_of
 from hpo.ledger.address import Address, redact
 from hpo.machine import absolute_uri
 from hpo.progress import Notify, announced, to_stderr

@@ -14,10 +14,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpo.best import ranked
 from hpo.errors import InputError, Interrupted, TrackingError
 from hpo.execution.guest import Guest
 from hpo.executors import Executors
-from hpo.fronts import ranked
 from hpo.ledger.address import Address, parse, probe, redact
 from hpo.machine import absolute, absolute_uri, settle
 from hpo.progress import Notify, Progress, to_stderr

@@ -40,7 +40,7 @@ LAYERS = (
     ("hpo.ledger",),
     ("hpo.samplers", "hpo.pruners"),
     ("hpo.study",),
-    ("hpo.trial", "hpo.statistics", "hpo.fronts", "hpo.text", "hpo.imports", "hpo.machine", "hpo.errors"),
+    ("hpo.trial", "hpo.best", "hpo.fronts", "hpo.statistics", "hpo.text", "hpo.imports", "hpo.machine", "hpo.errors"),
 )
 # All other code goes through the package that owns the vendor.
 OWNERS = {

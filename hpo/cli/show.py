@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo import service
+from hpo.best import front_of
 from hpo.cli import trials
 from hpo.cli.options import AsJson, Name, Storage
 from hpo.cli.table import print_best, print_table
 from hpo.cli.text import print_json, write, write_lines
 from hpo.errors import InputError
-from hpo.fronts import front_of
 from hpo.ledger import DISCARDED_ATTR
 from hpo.ledger.address import DEFAULT_STORAGE
 from hpo.machine import absolute

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo import service
+from hpo.best import front_of
 from hpo.cli.options import AsJson, Name, Names, Prefer, Storage, Tracking, read_name, read_path
 from hpo.cli.table import print_best, print_table
 from hpo.cli.text import print_json, print_toml, values_in_words, write
 from hpo.errors import InputError, SearchFailed, StudyNotFound, TrackingError
-from hpo.fronts import front_of
 from hpo.ledger.address import DEFAULT_STORAGE, Address, redact
 from hpo.machine import absolute
 from hpo.search import folders

@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from hpo.best import front_of
 from hpo.cli.text import out, room, write
-from hpo.fronts import front_of
 from hpo.study import Study
 from hpo.study.constraints import none_feasible
 from hpo.text import duration, printable

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from hpo.best import front_of
 from hpo.errors import InputError
-from hpo.fronts import Bools, costs_of, front_of
+from hpo.fronts import Bools, costs_of
 from hpo.insight.precision import Z, shares
 from hpo.statistics import Floats, binomial_error
 from hpo.study import Study
@@ -92,7 +93,7 @@ def prefer(front: Sequence[Trial], objectives: Mapping[str, Direction], text: st
     """The trial of a front that is preferred.
 
     Args:
-        front: From :func:`hpo.fronts.front_of`, not empty.
+        front: From :func:`hpo.best.front_of`, not empty.
         objectives: The study's.
         text: What :func:`read_preference` reads. Among the trials within the bounds, the one with the lowest weighted
             mean of costs is taken, each as a share of its range on the front; without weights, the best by the first

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hpo.fronts import front_of
+from hpo.best import front_of
 from hpo.study import Study
 from hpo.study.budget import BudgetMeter
 from hpo.trial import RETRY_OF, Trial, best_first, counts, fruitless, nearest

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hpo.best import ranked
 from hpo.errors import InputError, StudyConflict
-from hpo.fronts import ranked
 from hpo.ledger import FROM_ATTR, snapshots
 from hpo.ledger.address import Address
 from hpo.ledger.ledger import Ledger

@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from hpo.fronts import front_of
+from hpo.best import front_of
 from hpo.insight.front import front_insight
 from hpo.insight.parameters import Insight, findings
 from hpo.insight.parameters import in_words as finding_in_words

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from hpo.best import front_of, ranked
 from hpo.execution import MARKER, Nodes
-from hpo.fronts import front_of, ranked
 from hpo.search.elsewhere import FoldersElsewhere
 from hpo.text import printable
 from hpo.trial import Direction, Trial

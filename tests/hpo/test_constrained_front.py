@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from small_study import small_study
 
-from hpo.fronts import costs_of, front_of, hypervolume
+from hpo.best import front_of
+from hpo.fronts import costs_of, hypervolume
 from hpo.search.advisor import Advisor
 from hpo.study import Study
 from hpo.study.constraints import judged, none_feasible

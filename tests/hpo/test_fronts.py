@@ -10,7 +10,7 @@ from optuna._hypervolume import compute_hypervolume
 from optuna.study._multi_objective import _fast_non_domination_rank
 
 from hpo import fronts
-from hpo.fronts import front_of, ranked
+from hpo.best import front_of, ranked
 from hpo.statistics import Floats
 from hpo.trial import Direction, FrontSoFar, State, Trial
 

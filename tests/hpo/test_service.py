@@ -121,6 +121,21 @@ def test_neither_the_api_nor_the_chapter_needs_the_command_line() -> None:
     assert ended.stdout == "False\n"
 
 
+def test_a_wrong_study_file_is_refused_before_anything_large_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text('name = "bad"\ndirection = "up"\n')
+    code = """
+import runpy, sys
+sys.argv = ["hpo", "run", "bad.toml"]
+try:
+    runpy.run_module("hpo", run_name="__main__")
+except SystemExit as end:
+    large = {"matplotlib", "mlflow", "numpy", "optuna", "ray", "scipy"}
+    print(end.code, large & set(sys.modules))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert ended.stderr.splitlines()[-1:] == ["2 set()"], ended.stderr  # where the command has sent the output since
+
+
 def test_code_beside_the_study_file_is_found_from_another_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

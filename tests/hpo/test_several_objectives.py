@@ -16,9 +16,9 @@ from scripted_search import say, search, written
 from small_study import small_study
 
 import hpo
+from hpo.best import front_of
 from hpo.errors import InputError, ObjectiveError, StudyConflict
 from hpo.execution import Outcome
-from hpo.fronts import front_of
 from hpo.insight.front import front_insight, prefer
 from hpo.ledger.address import Address, parse
 from hpo.ledger.ledger import Ledger

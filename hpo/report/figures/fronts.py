@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hpo.fronts import box_of, costs_of, front_of
+from hpo.best import front_of
+from hpo.fronts import box_of, costs_of
 from hpo.insight.front import front_insight
 from hpo.insight.parameters import Insight, covering, study_insight
 from hpo.insight.precision import Z

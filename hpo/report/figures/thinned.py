@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpo.fronts import front_of
+from hpo.best import front_of
 from hpo.study import Study
 from hpo.trial import Trial, best_first
 

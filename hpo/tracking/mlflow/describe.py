@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import metadata
 
 import hpo
-from hpo.fronts import front_of
+from hpo.best import front_of
 from hpo.study import Study
 from hpo.study.constraints import none_feasible
 from hpo.study.markdown import SHOWN, code, escaped, searched, table

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from mlflow.entities import Metric, Param, Run, RunTag
 
-from hpo.fronts import EXACT, Covered, costs_of, front_of
+from hpo.best import front_of
+from hpo.fronts import EXACT, Covered, costs_of
 from hpo.study import Study
 from hpo.tracking.mlflow import bulk, client, views
 from hpo.tracking.mlflow.client import MAX_KEY, MAX_PARAM, MAX_TAG, clean, connect, log, runs_of

@@ -8,7 +8,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from hpo.fronts import front_of
+from hpo.best import front_of
 from hpo.ledger.snapshots import Snapshot
 from hpo.trial import Direction, State, Trial
 

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from hpo.best import front_of
 from hpo.errors import InputError
-from hpo.fronts import box_of, costs_of, front_of, hypervolume
+from hpo.fronts import box_of, costs_of, hypervolume
 from hpo.report.figures import FIGURES, FRONTS
 from hpo.report.figures.style import BLUE, Picture
 from hpo.report.figures.thinned import thinned

@@ -16,7 +16,8 @@ from mlflow import MlflowClient
 from small_study import small_study
 from stored import a_trial, history, mirror, runs
 
-from hpo.fronts import costs_of, front_of, hypervolume
+from hpo.best import front_of
+from hpo.fronts import costs_of, hypervolume
 from hpo.study import Study
 from hpo.tracking.mlflow import views
 from hpo.tracking.mlflow.describe import description
