@@ -1,6 +1,6 @@
 """Workers' idle time on trials of mixed length: hpo against Hydra's own Optuna sweeper, on one Hydra application.
 
-    python -m venv hydra && hydra/bin/pip install hydra-optuna-sweeper hydra-joblib-launcher
+    python -m venv hydra && hydra/bin/pip install hydra-core==1.3.8 hydra-optuna-sweeper hydra-joblib-launcher
     python benchmarks/hydra.py --python hydra/bin/python [--rounds 3] [--trials 12] [--lengths 2 4 16]
 
 The application sleeps as long as the next number of a list says, so that both sides have the same work in the same

@@ -19,12 +19,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers._tpe.sampler import default_weights
 from scipy.special import ndtr
+from threadpoolctl import ThreadpoolController
 
 from hpo.statistics import Floats
 
@@ -83,8 +85,15 @@ def log_density(points: Floats, trials: Floats, space: Sequence[BaseDistribution
             shared += np.log(one) - 0.5 * centre * centre - (0.5 * math.log(2 * math.pi) + math.log(width))
             cut = np.flatnonzero(np.minimum(centre, one - centre) < _CUT)
             shared[cut] -= _log_mass(-centre[cut], (one - centre)[cut])
-    found = _log_sum(np.array(basis).reshape(-1, len(points)).T, slopes, shared, tables)
+    with _libraries().limit(limits=1):  # more threads take the workers' cores, and save nothing at this size
+        found = _log_sum(np.array(basis).reshape(-1, len(points)).T, slopes, shared, tables)
     return np.where(beyond, np.nan, found), error
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """The libraries that multiply matrices: to find them takes as long as a product."""
+    return ThreadpoolController()
 
 
 def _widths(mu: Floats, order: NDArray[np.intp]) -> Floats:
