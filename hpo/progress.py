@@ -11,9 +11,10 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hpo.ledger.address import Address
+from hpo.so_far import FrontSoFar
 from hpo.study import Study
 from hpo.text import duration, number, printable
-from hpo.trial import FrontSoFar, State, Trial, best_first, counts
+from hpo.trial import State, Trial, best_first, counts
 
 if TYPE_CHECKING:
     from hpo.ledger.snapshots import Snapshot

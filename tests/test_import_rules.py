@@ -40,7 +40,17 @@ LAYERS = (
     ("hpo.ledger",),
     ("hpo.samplers", "hpo.pruners"),
     ("hpo.study",),
-    ("hpo.trial", "hpo.best", "hpo.fronts", "hpo.statistics", "hpo.text", "hpo.imports", "hpo.machine", "hpo.errors"),
+    (
+        "hpo.trial",
+        "hpo.best",
+        "hpo.so_far",
+        "hpo.fronts",
+        "hpo.statistics",
+        "hpo.text",
+        "hpo.imports",
+        "hpo.machine",
+        "hpo.errors",
+    ),
 )
 # All other code goes through the package that owns the vendor.
 OWNERS = {

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from hpo.fronts import box_of, costs_of
+from hpo.so_far import BestSoFar, RunningTime
 from hpo.statistics import ALPHA, Floats, headroom, holm, mean_interval, quantiles, sign_flip, superiority
-from hpo.trial import BestSoFar, Direction, RunningTime, Trial, by_end, counts_as_best, own
+from hpo.trial import Direction, Trial, by_end, counts_as_best, own
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hpo.so_far import FrontSoFar, RunningTime
 from hpo.study.fields import Field, Place, duration, integer, number, read_table, read_value
 from hpo.text import suggest
-from hpo.trial import Direction, FrontSoFar, RunningTime, Trial, by_end
+from hpo.trial import Direction, Trial, by_end
 
 BUDGET = {
     "trials": Field(integer(1), None),

@@ -11,8 +11,9 @@ from optuna.study._multi_objective import _fast_non_domination_rank
 
 from hpo import fronts
 from hpo.best import front_of, ranked
+from hpo.so_far import FrontSoFar
 from hpo.statistics import Floats
-from hpo.trial import Direction, FrontSoFar, State, Trial
+from hpo.trial import Direction, State, Trial
 
 OBJECTIVES = {"accuracy": Direction.MAXIMIZE, "latency": Direction.MINIMIZE}
 

@@ -36,9 +36,10 @@ from hpo.report.figures.style import (
     styled,
 )
 from hpo.report.figures.thinned import CURVES, share, thinned
+from hpo.so_far import BestSoFar
 from hpo.study import Study
 from hpo.text import duration, short
-from hpo.trial import BestSoFar, State, Trial, best_first, by_end, counts
+from hpo.trial import State, Trial, best_first, by_end, counts
 
 Points = tuple[list[int], list[float]]
 # A longer curve is drawn through so many of its points.

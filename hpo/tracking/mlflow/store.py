@@ -15,12 +15,13 @@ from mlflow.entities import Metric, Param, Run, RunTag
 
 from hpo.best import front_of
 from hpo.fronts import EXACT, Covered, costs_of
+from hpo.so_far import BestSoFar
 from hpo.study import Study
 from hpo.tracking.mlflow import bulk, client, views
 from hpo.tracking.mlflow.client import MAX_KEY, MAX_PARAM, MAX_TAG, clean, connect, log, runs_of
 from hpo.tracking.mlflow.describe import SOURCE, description, source_tags, study_tags
 from hpo.tracking.mlflow.page import DELETED_TAG
-from hpo.trial import BestSoFar, State, Trial, counts_as_best
+from hpo.trial import State, Trial, counts_as_best
 
 # MLflow shows a killed run as a failure, and has no status of its own for one that was stopped early on purpose.
 STATUS = {

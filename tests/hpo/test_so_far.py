@@ -1,0 +1,43 @@
+"""The best value and the running time after every trial, against their plain definitions."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpo.so_far import BestSoFar, RunningTime
+from hpo.trial import Direction, State, Trial, best_first
+
+
+def trial(number: int, state: State = State.COMPLETE, value: float | None = None) -> Trial:
+    return Trial(number, {}, 0, state=state, values=() if value is None else (value,))
+
+
+@given(st.lists(st.tuples(st.sampled_from(State), st.one_of(st.none(), st.floats())), max_size=20), st.booleans())
+def test_the_best_so_far_is_the_first_of_best_first_and_counts_what_came_after(
+    results: list[tuple[State, float | None]], lower: bool
+) -> None:
+    direction = Direction.MINIMIZE if lower else Direction.MAXIMIZE
+    trials = [trial(number, state, value) for number, (state, value) in enumerate(results)]
+    found = BestSoFar(direction)
+    for one in trials:
+        found.add(one)
+
+    ranked = best_first(trials, direction)
+    assert found.value == (ranked[0].value if ranked else None)
+    assert found.since == (len(trials) - 1 - ranked[0].number if ranked else len(trials))
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 10)), max_size=12), st.integers(0, 40), st.integers(0, 9))
+def test_the_running_time_is_every_second_in_which_a_trial_ran(
+    drawn: list[tuple[int, int]], start: int, length: int
+) -> None:
+    spans = sorted(((begin, begin + lasting) for begin, lasting in drawn), key=lambda span: span[1])
+    running = RunningTime()
+    for begin, end in spans:
+        running.add(begin, end)
+
+    seconds = {second for begin, end in spans for second in range(begin, end)}
+    assert running.seconds == len(seconds)
+    last = max([start + length, *(end for _, end in spans)])  # what still runs ends after all others
+    assert running.including(start, last) == len(seconds | set(range(start, last)))
