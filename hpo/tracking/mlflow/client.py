@@ -132,6 +132,11 @@ def stored(value: float) -> float:
     return math.copysign(sys.float_info.max, value) if math.isinf(value) else value
 
 
+def same(found: float | None, value: float) -> bool:
+    """Whether MLflow gave back the number that it was given; None is no number."""
+    return found is not None and (found == stored(value) or (math.isnan(found) and math.isnan(value)))
+
+
 def texts(values: Mapping[str, Any], prefix: str = "", *, flat: bool = False) -> dict[str, str]:
     """Parameters by MLflow's names for them."""
     names = keys(tuple(prefix + name for name in values), flat)

@@ -21,7 +21,7 @@ from hpo.fronts import costs_of, hypervolume
 from hpo.study import Study
 from hpo.tracking.mlflow import views
 from hpo.tracking.mlflow.describe import description
-from hpo.tracking.mlflow.store import FIRST
+from hpo.tracking.mlflow.progress import FIRST
 from hpo.trial import Report, State, Trial
 
 
