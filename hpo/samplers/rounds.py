@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from hpo.statistics import Floats, dependence, interval, rank, spearman
-from hpo.study.space import Parameter, Space, same
+from hpo.study.space import Parameter, Space
+from hpo.study.values import same
 from hpo.trial import Direction, State, Trial
 
 Range = tuple[Any, ...]  # (low, high) of a number, or the choices that are left

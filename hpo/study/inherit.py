@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hpo.study.fields import Field, Place, boolean, one_of, read_table, show, table, text
-from hpo.study.parameters import same
 from hpo.study.space import Space
+from hpo.study.values import same
 
 if TYPE_CHECKING:
     from hpo.study.study import Study

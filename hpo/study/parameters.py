@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from hpo.study.fields import show
+from hpo.study.values import is_number, lattice_point, places, position, same
 from hpo.text import short
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ class _Range(Parameter):
         return lattice_point(self.low, self.step, index)
 
     def contains(self, value: Any) -> bool:
-        if not _is_number(value) or not self.low <= value <= self.high:
+        if not is_number(value) or not self.low <= value <= self.high:
             return False
         if self.step is None:
             return True
@@ -262,19 +261,19 @@ class Choice(Parameter):
         return self.labels[self.index(value)]
 
     def decode(self, stored: Any) -> Any:
-        return self.choices[_position(stored, self.labels, self._label_places)]
+        return self.choices[position(stored, self.labels, self._label_places)]
 
     def index(self, value: Any) -> int:
         """The value's place among the choices, from 0."""
-        return _position(value, self.choices, self._places)
+        return position(value, self.choices, self._places)
 
     @cached_property
     def _places(self) -> dict[Any, int]:
-        return _scalars(self.choices)
+        return places(self.choices)
 
     @cached_property
     def _label_places(self) -> dict[Any, int]:
-        return _scalars(self.labels)
+        return places(self.labels)
 
     def contains(self, value: Any) -> bool:
         return any(same(value, choice) for choice in self.choices)
@@ -327,44 +326,5 @@ def in_words(parameter: Parameter) -> str:
     return text
 
 
-# Values -----------------------------------------------------------------------------------------------------------
-
-
 def _condition(parameter: Parameter) -> dict[str, Any]:
     return {"when": dict(parameter.when)} if parameter.when else {}
-
-
-def same(a: Any, b: Any) -> bool:
-    """Equality that keeps ``true`` and ``1`` apart, at any depth."""
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(same, a, b))
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)
-
-
-def _scalars(values: Sequence[Any]) -> dict[Any, int]:
-    """The first place of every value that is no list or table: a choice of thousands is looked up for every trial."""
-    scalars = [(place, value) for place, value in enumerate(values) if not isinstance(value, list | dict)]
-    return {(isinstance(value, bool), value): place for place, value in reversed(scalars)}
-
-
-def _position(value: Any, among: tuple[Any, ...], scalars: Mapping[Any, int]) -> int:
-    if not isinstance(value, list | dict):
-        with suppress(KeyError, TypeError):  # what is not there, and what cannot be
-            return scalars[isinstance(value, bool), value]
-    for index, candidate in enumerate(among):
-        if same(value, candidate):
-            return index
-    raise ValueError(f"must be one of {list(among)}")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-
-
-def lattice_point(low: Any, step: Any, count: int) -> Any:
-    """``low + count * step`` as a person would write it: ``0.3``, and not ``0.30000000000000004``."""
-    if isinstance(low, int) and isinstance(step, int):
-        return low + count * step
-    return float(Decimal(str(low)) + count * Decimal(str(step)))

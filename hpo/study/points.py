@@ -13,8 +13,9 @@ from typing import Any
 
 from hpo.errors import InputError
 from hpo.study.fields import Place, integer, show
-from hpo.study.parameters import Parameter, same
+from hpo.study.parameters import Parameter
 from hpo.study.space import Space
+from hpo.study.values import same
 from hpo.text import suggest
 from hpo.trial import FIXED, Trial
 

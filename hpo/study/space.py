@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.study.expressions import Expression
 from hpo.study.fields import Field, Place, boolean, integer, label, number, plain, read_table, read_value, show, table
-from hpo.study.parameters import Choice, Float, Int, Parameter, lattice_point, same
+from hpo.study.parameters import Choice, Float, Int, Parameter
+from hpo.study.values import same
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 # How many points are drawn to see whether constraints leave any, and how many of them that hold are enough.
 TRIES, ENOUGH = 10_000, 100
 
-__all__ = ["Choice", "Float", "Int", "Parameter", "Space", "lattice_point", "read_space", "same"]
+__all__ = ["Choice", "Float", "Int", "Parameter", "Space", "read_space"]
 
 
 @dataclass(frozen=True)

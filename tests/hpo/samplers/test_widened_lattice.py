@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 
-from hpo.study.space import Float, Space, lattice_point
+from hpo.study.space import Float, Space
+from hpo.study.values import lattice_point
 
 STEPS = st.sampled_from([0.1, 0.05, 0.3, 0.25, 1e-3, 7e-5])
 
