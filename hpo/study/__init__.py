@@ -1,6 +1,7 @@
 """The study file: what to search, how, and for how long."""
 
 from hpo.study.algorithms import Named
-from hpo.study.study import Study, TrialSettings, load, parse
+from hpo.study.study import Study, load, parse
+from hpo.study.trials import TrialSettings
 
 __all__ = ["Named", "Study", "TrialSettings", "load", "parse"]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import builtins
 import re
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from hpo.study.constraints import Bounds, read_constraints
 from hpo.study.fields import (
     Field,
     Place,
-    duration,
     import_path,
     integer,
     is_import_path,
@@ -30,49 +28,18 @@ from hpo.study.fields import (
     read_value,
     table,
     tables,
-    variables,
 )
 from hpo.study.figures import FigureSpec, read_figures, to_tables
 from hpo.study.inherit import Inherits, read_inherits, to_table, without_was
 from hpo.study.overrides import override
 from hpo.study.points import grid, read_list, read_points, untried
 from hpo.study.space import Space, read_space
+from hpo.study.trials import TrialSettings, read_trial
 from hpo.study.workers import Resources, read_resources
 from hpo.trial import FIXED, Direction, Trial
 
 # The keys that must not change while a study's trials are to be compared with each other.
 IDENTITY = ("objective", "arguments", "reports", "metric", "direction", "objectives", "fixed", "space", "constraints")
-
-
-@dataclass(frozen=True)
-class TrialSettings:
-    """What holds for every trial.
-
-    Attributes:
-        retries: How often a trial is run again after its worker was lost (never after its objective raised).
-        timeout: Seconds a trial may run before its worker is ended and the trial counts as lost; None for no limit.
-        stop_after_failures: How many trials in a row may fail before the search stops; 0 for any number.
-        workdir: Where a command runs: ``"shared"``, hpo's working folder, or ``"own"``, a folder of the trial's own.
-        grace: Seconds that a command has to end when its trial is stopped, before it is killed.
-        env: Environment variables for the objective.
-        keep: Whose folders are kept: ``"best"``, ``"best N"``, ``"all"`` or ``"none"``.
-        infeasible: Exceptions by name (``"package.module.Class"``, or a built-in one) and exit codes of commands
-            (``"exit 3"``) that mean that a trial's parameters do not work.
-    """
-
-    retries: int
-    timeout: float | None
-    stop_after_failures: int = 10
-    workdir: str = "shared"
-    grace: float = 5.0
-    env: Mapping[str, str] = field(default_factory=dict)
-    keep: str = "best"
-    infeasible: tuple[str, ...] = ()
-
-    @property
-    def kept(self) -> int | None:
-        """How many of the best trials keep their folders; None for all trials."""
-        return {"all": None, "none": 0, "best": 1}[self.keep] if " " not in self.keep else int(self.keep.split()[1])
 
 
 @dataclass(frozen=True)
@@ -194,30 +161,6 @@ def _objective(value: Any) -> str | list[str]:
     raise ValueError('must be "package.module:name", or a command as a list of words')
 
 
-def _keep(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"all|none|best( [1-9]\d{0,5})?", value):
-        raise ValueError('must be "best", "best 3" (or another number), "all" or "none"')
-    return value
-
-
-def _infeasible(value: Any) -> tuple[str, ...]:
-    rule = (
-        'must be a list of exceptions such as ["package.module.Class", "MemoryError"], or exit codes such as "exit 3"'
-    )
-    if not isinstance(value, list | tuple):
-        raise ValueError(rule)
-    for name in value:
-        if not isinstance(name, str) or not re.fullmatch(r"exit [1-9]\d{0,2}|[^\W\d]\w*(\.[^\W\d]\w*)*", name):
-            raise ValueError(rule)
-        if "." not in name and not name.startswith("exit ") and not _is_exception(getattr(builtins, name, None)):
-            raise ValueError(f"{rule}; {name} is no built-in exception, so it needs its module")
-    return tuple(value)
-
-
-def _is_exception(found: Any) -> bool:
-    return isinstance(found, type) and issubclass(found, Exception)
-
-
 _STUDY = {
     "name": Field(_name),
     "objective": Field(_objective),
@@ -242,16 +185,6 @@ _DIRECTION = one_of("minimize", "maximize")
 # What a study is judged by: one metric, or several.
 _ONE = {"metric": Field(label), "direction": Field(_DIRECTION)}
 _SEVERAL = {"objectives": Field(table)}
-_TRIAL = {
-    "retries": Field(integer(0), 2),
-    "timeout": Field(duration, None),
-    "stop_after_failures": Field(integer(0), 10),
-    "workdir": Field(one_of("shared", "own"), "shared"),
-    "grace": Field(duration, 5.0),
-    "env": Field(variables, {}),
-    "keep": Field(_keep, "best"),
-    "infeasible": Field(_infeasible, ()),
-}
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Study:
@@ -310,7 +243,7 @@ def parse(raw: Mapping[str, Any], *, file: str, source: str = "", folder: str | 
     figures = read_figures(place / "figure", top["figure"], top["name"], space, several=len(objectives) > 1)
     sections = {
         "budget": read_budget(place / "budget", top["budget"], tuple(objectives)),
-        "trial": read_table(place / "trial", top["trial"], _TRIAL),
+        "trial": read_trial(place / "trial", top["trial"]),
         "workers": read_resources(place / "workers", top["workers"]),
     }
     budget = Budget(**sections["budget"])
