@@ -15,8 +15,9 @@ from typing import Any
 from hpo.errors import InputError
 from hpo.study.algorithms import SAMPLING
 from hpo.study.fields import Place, show
+from hpo.study.file import parse
 from hpo.study.overrides import keys_of, override
-from hpo.study.study import IDENTITY, Study, parse
+from hpo.study.study import IDENTITY, Study
 
 # The edit that belongs to no key of the file: how many trials run at once.
 WORKERS = "workers"

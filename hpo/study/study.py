@@ -1,41 +1,23 @@
-"""A study: what to search, how, and for how long. Read from a TOML file once, validated whole, frozen."""
+"""A study: what to search, how, and for how long. It never changes."""
 
 from __future__ import annotations
 
-import re
 import sys
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from hpo.study import algorithms
-from hpo.study.algorithms import Named, read_pruner, read_sampler
-from hpo.study.budget import Budget, read_budget
-from hpo.study.command import Command, read_arguments, read_reports
-from hpo.study.constraints import Bounds, read_constraints
-from hpo.study.fields import (
-    Field,
-    Place,
-    import_path,
-    integer,
-    is_import_path,
-    label,
-    one_of,
-    plain,
-    read_table,
-    read_value,
-    table,
-    tables,
-)
-from hpo.study.figures import FigureSpec, read_figures, to_tables
-from hpo.study.inherit import Inherits, read_inherits, to_table, without_was
-from hpo.study.overrides import override
-from hpo.study.points import grid, read_list, read_points, untried
-from hpo.study.space import Space, read_space
-from hpo.study.trials import TrialSettings, read_trial
-from hpo.study.workers import Resources, read_resources
+from hpo.study.algorithms import Named
+from hpo.study.budget import Budget
+from hpo.study.command import Command
+from hpo.study.constraints import Bounds
+from hpo.study.figures import FigureSpec
+from hpo.study.inherit import Inherits
+from hpo.study.points import grid, read_list, untried
+from hpo.study.space import Space
+from hpo.study.trials import TrialSettings
+from hpo.study.workers import Resources
 from hpo.trial import FIXED, Direction, Trial
 
 # The keys that must not change while a study's trials are to be compared with each other.
@@ -145,203 +127,3 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
     if found["objectives"] is not None:  # a list: trials have their values in this order
         found["objectives"] = [f"{name}: {direction}" for name, direction in found["objectives"].items()]
     return found
-
-
-def _name(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
-        raise ValueError("must be 1 to 100 letters, digits, dots, dashes or underscores, a letter or digit first")
-    return value
-
-
-def _objective(value: Any) -> str | list[str]:
-    if isinstance(value, list) and value and all(isinstance(word, str) and word for word in value):
-        return value
-    if is_import_path(value):
-        return value
-    raise ValueError('must be "package.module:name", or a command as a list of words')
-
-
-_STUDY = {
-    "name": Field(_name),
-    "objective": Field(_objective),
-    "evaluate": Field(_objective, None),
-    "model": Field(import_path, None),
-    "examples": Field(integer(1), None),
-    "arguments": Field(table, {}),
-    "reports": Field(table, {}),
-    "fixed": Field(table, {}),
-    "space": Field(table),
-    "constraints": Field(table, {}),
-    "sampler": Field(table, {}),
-    "pruner": Field(table, {}),
-    "enqueue": Field(tables, []),
-    "budget": Field(table),
-    "trial": Field(table, {}),
-    "workers": Field(table, {}),
-    "figure": Field(tables, []),
-    "from": Field(table, {}),
-}
-_DIRECTION = one_of("minimize", "maximize")
-# What a study is judged by: one metric, or several.
-_ONE = {"metric": Field(label), "direction": Field(_DIRECTION)}
-_SEVERAL = {"objectives": Field(table)}
-
-
-def load(path: str | Path, overrides: Sequence[str] = ()) -> Study:
-    """Reads and validates a study file.
-
-    Args:
-        path: The TOML file.
-        overrides: ``"key=value"`` texts that replace single keys, dotted for nested ones (``sampler.name=tpe``); the
-            value is read as TOML, and as plain text where it is none.
-
-    Raises:
-        InputError: With file, key, rule and value of the first thing that is wrong.
-    """
-    try:
-        source = Path(path).read_text(encoding="utf-8-sig")  # some editors put a byte order mark in front
-        raw = tomllib.loads(source)
-        for text in overrides:
-            override(raw, text)
-        return parse(raw, file=f"{path} with --set" if overrides else str(path), source=source)
-    except OSError as error:
-        raise Place(str(path)).error(f"cannot be read: {error.strerror}") from None
-    except ValueError as error:  # a syntax error, bytes that are no UTF-8, a number of thousands of digits
-        raise Place(str(path)).error(f"is not valid TOML: {error}") from None
-    except RecursionError:
-        raise Place(str(path)).error("is nested too deeply") from None
-
-
-def parse(raw: Mapping[str, Any], *, file: str, source: str = "", folder: str | None = None) -> Study:
-    """Validates a study given as nested tables.
-
-    Args:
-        raw: The tables.
-        file: What names it in messages.
-        source: The file's text.
-        folder: Where its code may lie; None for the folder of ``file``.
-
-    Raises:
-        InputError: As :func:`load`.
-    """
-    place = Place(file)
-    top, objectives = _read_top(place, raw)
-    for name, value in top["fixed"].items():
-        read_value(place / "fixed" / name, name, label)
-        read_value(place / "fixed" / name, value, plain)
-    top["space"], was = without_was(top["space"])
-    space = read_space(place / "space", top["space"])
-    inherits = read_inherits(place / "from", top["from"], was, space)
-    for parameter in space.parameters:
-        if parameter.name in top["fixed"]:
-            rule = "is in [fixed] too; a parameter is either searched or fixed"
-            raise (place / "space" / parameter.name).error(rule, top["fixed"][parameter.name], got="")
-    space, bounds, constraints = read_constraints(place / "constraints", top["constraints"], space, top["fixed"])
-    sampler, sampling = read_sampler(place / "sampler", top["sampler"], space, several=len(objectives) > 1)
-    pruner = read_pruner(place / "pruner", top["pruner"], space, several=len(objectives) > 1)
-    enqueue = read_points(place / "enqueue", top["enqueue"], space)
-    figures = read_figures(place / "figure", top["figure"], top["name"], space, several=len(objectives) > 1)
-    sections = {
-        "budget": read_budget(place / "budget", top["budget"], tuple(objectives)),
-        "trial": read_trial(place / "trial", top["trial"]),
-        "workers": read_resources(place / "workers", top["workers"]),
-    }
-    budget = Budget(**sections["budget"])
-    if isinstance(budget.target, float):  # of the single objective
-        budget = replace(budget, target={next(iter(objectives)): budget.target})
-    if (points := algorithms.points(sampler, space)) is not None:  # a grid that is exhausted ends the search
-        budget = replace(budget, trials=min(budget.most, points + len(enqueue)))
-    folder = folder or str(Path(file).parent.absolute())
-    commands = _commands(place, top, space, sections["trial"], folder, tuple(objectives))
-    resolved = {
-        **{key: top[key] for key in ("name", *_ONE, *_SEVERAL, "fixed") if key in top},
-        "space": space.to_dict(),
-        **({"constraints": constraints} if constraints else {}),
-        "objective": top["objective"],
-        "sampler": _without_none({"name": sampler.name, **sampling, **sampler.options}),
-        "pruner": _without_none({"name": pruner.name, **pruner.options}),
-        "enqueue": list(enqueue),
-        **{name: _without_none(section) for name, section in sections.items()},
-        **_without_none({"figure": to_tables(figures) or None, "evaluate": top["evaluate"]}),
-        **_without_none({key: top[key] for key in ("model", "examples")}),
-        **{key: top[key] for key in ("arguments", "reports") if top[key]},
-        **_without_none({"from": to_table(inherits) or None}),
-    }
-    return Study(
-        file=file,
-        source=source,
-        folder=folder,
-        space=space,
-        bounds=bounds,
-        figures=figures,
-        sampler=sampler,
-        enqueue=enqueue,
-        inherits=inherits,
-        pruner=pruner,
-        budget=budget,
-        trial=TrialSettings(**sections["trial"]),
-        workers=Resources(**sections["workers"]),
-        resolved=resolved,
-        objectives=objectives,
-        **sampling,
-        **commands,
-        **{key: top[key] for key in ("name", "model", "examples", "fixed")},
-    )
-
-
-def _read_top(place: Place, raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Direction]]:
-    """The study's own keys, and its objectives."""
-    if not isinstance(raw, Mapping) or "objectives" not in raw:
-        top = read_table(place, raw, _STUDY | _ONE)
-        return top, {top["metric"]: Direction(top["direction"])}
-    for key in _ONE:
-        if key in raw:
-            rule = "must not stand beside [objectives]: a study has either metric and direction, or [objectives]"
-            raise (place / key).error(rule, raw[key], got="")
-    top = read_table(place, raw, _STUDY | _SEVERAL)
-    here, found = place / "objectives", {}
-    for name, direction in top["objectives"].items():
-        read_value(here / name, name, label)
-        found[name] = Direction(read_value(here / name, direction, _DIRECTION))
-    if len(found) < 2:
-        rule = "must name two metrics or more; for a single one, write metric and direction"
-        raise here.error(rule, top["objectives"])
-    return top, found
-
-
-def _commands(
-    place: Place,
-    top: dict[str, Any],
-    space: Space,
-    trial: Mapping[str, Any],
-    folder: str,
-    metrics: tuple[str, ...],
-) -> dict[str, Any]:
-    """What a study calls, by key: import paths, and commands with all that they need to know of the study.
-
-    The tables ``arguments`` and ``reports`` of ``top`` are replaced by what was read from them.
-    """
-    arguments = top["arguments"] = read_arguments(place / "arguments", top["arguments"], space, top["fixed"])
-    reports = top["reports"] = read_reports(place / "reports", top["reports"], trial["workdir"], metrics)
-    if isinstance(top["objective"], str) and (arguments or reports):
-        key = "arguments" if arguments else "reports"
-        raise (place / key).error("is for commands, but the objective is a function", top["objective"])
-    shared = Command(
-        study=top["name"],
-        metrics=metrics,
-        arguments=arguments,
-        source=next(iter(reports), None),
-        where=next(iter(reports.values()), ""),
-        conditional=frozenset(parameter.name for parameter in space.parameters if parameter.when),
-        folder=folder,
-        workdir=trial["workdir"],
-        grace=trial["grace"],
-    )
-    return {
-        key: replace(shared, words=tuple(top[key])) if isinstance(top[key], list) else top[key]
-        for key in ("objective", "evaluate")
-    }
-
-
-def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
