@@ -12,6 +12,7 @@ from pathlib import Path
 from hpo import service
 from hpo.errors import Interrupted
 from hpo.executors import Executors
+from hpo.interrupts import resumable
 from hpo.ledger.address import parse
 from hpo.study import Study, load
 
@@ -51,7 +52,7 @@ def run(wanted: Sequence[Study], folder: Path, *, workers: int | None = None, tr
     os.chdir(folder)  # MLflow puts what it keeps into the working folder
     try:
         executors = Executors(wanted[0].workers, workers)
-        with service.resumable("make chapter"), closing(executors):
+        with resumable("make chapter"), closing(executors):
             for study in wanted:
                 begun = time.monotonic()
                 uri = tracking or "sqlite:///mlflow.db"

@@ -5,19 +5,19 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import shutil
-import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import chdir, closing, contextmanager
-from enum import StrEnum
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import chdir, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpo import interrupts
 from hpo.best import ranked
-from hpo.errors import InputError, Interrupted, TrackingError
+from hpo.errors import InputError, TrackingError
 from hpo.execution.guest import Guest
 from hpo.executors import Executors
+from hpo.interrupts import OnInterrupt
 from hpo.ledger.address import Address, parse, probe, redact
 from hpo.machine import absolute, absolute_uri, settle
 from hpo.progress import Notify, Progress, to_stderr
@@ -33,13 +33,6 @@ if TYPE_CHECKING:
 
 # How many of another study's best trials a warm start tries first.
 WARM_START = 5
-
-
-class OnInterrupt(StrEnum):
-    """What happens to running trials when a search is interrupted."""
-
-    finish = "finish"
-    stop = "stop"
 
 
 # Before a search ---------------------------------------------------------------------------------------------------
@@ -283,7 +276,7 @@ def run(
         StudyLocked: When another process runs the study.
         StudyConflict: When the study file contradicts the ledger.
         HpoError: When the search fails.
-        KeyboardInterrupt: At the second Ctrl-C; see :func:`resumable`.
+        KeyboardInterrupt: At the second Ctrl-C; see :func:`hpo.interrupts.resumable`.
     """
     from hpo import afterwards
     from hpo import publish as publishing
@@ -308,7 +301,7 @@ def run(
             if not search.done:
                 with (
                     chdir("."),  # a trial in this process may change the working folder
-                    _signals(lambda: search.interrupt(stop=on_interrupt is OnInterrupt.stop), notify),
+                    interrupts.handled(lambda: search.interrupt(stop=on_interrupt is OnInterrupt.stop), notify),
                     executors.open(study) as executor,
                     folders.gathering(executors.nodes(), search.trials, ledger.uid),
                     closing(Progress(study, search.trials, quiet=quiet)) as progress,
@@ -338,36 +331,6 @@ def run(
     if later:  # the study is no longer locked
         afterwards.start(where, study, ledger.uid, tracking, notify)
     return SearchResult(search.trials, search.interrupted, unwritten)
-
-
-@contextmanager
-def resumable(command: str) -> Iterator[None]:
-    """Turns the second Ctrl-C into :class:`Interrupted`, which names the command that resumes."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted.during(command) from None
-
-
-@contextmanager
-def _signals(interrupt: Callable[[], None], notify: Notify) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM asks the search to end, the second ends it; only the main thread gets signals."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(*_: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        notify("\nno new trials; interrupt again to stop at once")
-        interrupt()
-
-    before = {sign: signal.signal(sign, handle) for sign in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for sign, handler in before.items():
-            signal.signal(sign, handler)
 
 
 # After a search ----------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ LAYERS = (
         "hpo.serve",
         "hpo.checks",
         "hpo.executors",
+        "hpo.interrupts",
         "hpo.afterwards",
         "hpo.publish",
         "hpo.progress",

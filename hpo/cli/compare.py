@@ -33,6 +33,7 @@ from hpo.cli.text import print_json, write
 from hpo.compare import REPEATS
 from hpo.errors import InputError, Interrupted, SearchFailed
 from hpo.executors import Executors
+from hpo.interrupts import resumable
 from hpo.ledger.address import DEFAULT_STORAGE, parse
 from hpo.machine import absolute, expand
 from hpo.progress import to_stderr
@@ -125,7 +126,7 @@ def compare(
     command = typed()
     most = max((entry.study.workers for entry in entries), key=lambda resources: resources.cpus)
     executors = Executors(most, count, address, verbose=verbose)
-    with service.resumable(command), closing(executors):
+    with resumable(command), closing(executors):
         run = partial(service.run, where=where, executors=executors, tracking=tracking, quiet=quiet)
         if run_repeats(entries, where, run, to_stderr):
             raise Interrupted.during(command)

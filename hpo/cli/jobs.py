@@ -15,6 +15,7 @@ from hpo import service
 from hpo.cli import options
 from hpo.cli.table import print_table
 from hpo.cli.text import print_json, write
+from hpo.interrupts import OnInterrupt
 from hpo.ledger.address import parse
 from hpo.progress import to_stderr
 from hpo.study import load
@@ -55,7 +56,7 @@ def submit(
     overrides: options.Overrides = None,
     follow_log: options.Follow = False,
     workers: options.Workers = "auto",
-    on_interrupt: options.WhenInterrupted = service.OnInterrupt.finish,
+    on_interrupt: options.WhenInterrupted = OnInterrupt.finish,
     grace: Annotated[
         str, typer.Option(metavar="TIME", help="How long running trials may continue after `hpo stop`.")
     ] = "10m",

@@ -11,9 +11,10 @@ from typing import Annotated
 import typer
 
 from hpo.errors import HpoError, InputError
+from hpo.interrupts import OnInterrupt
 from hpo.ledger.address import DEFAULT_STORAGE, Address, parse, redact
 from hpo.machine import expand
-from hpo.service import OnInterrupt, open_ledger
+from hpo.service import open_ledger
 from hpo.study import load
 from hpo.study.fields import duration
 from hpo.tracking import DEFAULT_TRACKING

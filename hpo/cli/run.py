@@ -18,6 +18,7 @@ from hpo.cli.trials import failures as trial_failures
 from hpo.errors import HpoError, Interrupted, SearchFailed
 from hpo.execution import in_cluster_job
 from hpo.executors import Executors
+from hpo.interrupts import OnInterrupt, resumable
 from hpo.ledger.address import DEFAULT_STORAGE, Address, parse, redact
 from hpo.progress import to_stderr
 from hpo.study import Study, load
@@ -31,7 +32,7 @@ def run(
     overrides: options.Overrides = None,
     workers: options.Workers = "auto",
     address: options.RayAddress = None,
-    on_interrupt: options.WhenInterrupted = service.OnInterrupt.finish,
+    on_interrupt: options.WhenInterrupted = OnInterrupt.finish,
     checkpoints: options.Checkpoints = None,
     enqueue_from: options.EnqueueFrom = None,
     storage: options.Storage = DEFAULT_STORAGE,
@@ -72,7 +73,7 @@ def run(
             study = service.enqueue_from(study, where, enqueue_from)
         for remark in service.remarks(study, count):
             to_stderr(remark)
-        with service.resumable(command):
+        with resumable(command):
             result = service.run(
                 study,
                 where,
