@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpo import interrupts
-from hpo.best import ranked
 from hpo.errors import InputError, TrackingError
 from hpo.execution.guest import Guest
 from hpo.executors import Executors
@@ -22,7 +21,6 @@ from hpo.ledger.address import Address, parse, probe, redact
 from hpo.machine import absolute, absolute_uri, settle
 from hpo.progress import Notify, Progress, to_stderr
 from hpo.study import Study
-from hpo.study import parse as parse_study
 from hpo.study.remarks import on
 from hpo.tracking import check as check_tracking
 from hpo.trial import Trial, fruitless
@@ -30,10 +28,6 @@ from hpo.trial import Trial, fruitless
 if TYPE_CHECKING:
     from hpo.moving.importing import Import
     from hpo.moving.inherit import Plan
-
-# How many of another study's best trials a warm start tries first.
-WARM_START = 5
-
 
 # Before a search ---------------------------------------------------------------------------------------------------
 
@@ -128,33 +122,10 @@ def enqueue_from(study: Study, where: Address, name: str) -> Study:
         InputError: When there is nothing to take over, or a value lies outside the study's space.
     """
     from hpo.ledger import snapshots
+    from hpo.moving.inherit import warm_start
 
     other = snapshots.read(where, name)
     return warm_start(study, other.study, other.trials)
-
-
-def warm_start(study: Study, other: Study, trials: Sequence[Trial]) -> Study:
-    """The study with the best trials of another one at the head of its queue.
-
-    Args:
-        study: What is to be run.
-        other: Where the trials come from; only the parameters that both search are taken over.
-        trials: The other study's trials.
-
-    Raises:
-        InputError: When there is nothing to take over, or a value lies outside the study's space.
-    """
-    names = {parameter.name for parameter in study.space.parameters}
-    points = [
-        {name: value for name, value in trial.params.items() if name in names}
-        for trial in ranked(trials, other.objectives)[:WARM_START]
-    ]
-    if not any(points):
-        reason = "it has no complete trial" if not points else "the two studies have no parameter in common"
-        raise InputError(f"--enqueue-from: nothing to take from {other.name}: {reason}", key="--enqueue-from")
-    queue = [*points, *(point for point in study.enqueue if point not in points)]
-    parsed = parse_study({**study.resolved, "enqueue": queue}, file=f"{study.file} with --enqueue-from {other.name}")
-    return dataclasses.replace(parsed, file=study.file, source=study.source)
 
 
 def fork(study: Study, where: Address, name: str) -> Plan:

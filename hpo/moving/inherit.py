@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from hpo.best import ranked
@@ -163,11 +164,39 @@ def _fitting(study: Study, old: snapshots.Snapshot) -> tuple[list[Trial], list[t
 
 def _as_run(study: Study, points: Sequence[Mapping[str, Any]], name: str) -> Study:
     """The study with its origin, and with points at the head of its queue."""
-    queue = [*points, *(point for point in study.enqueue if point not in points)]
     came = to_table(replace(study.inherits, study=name))
-    raw = {**study.resolved, "enqueue": queue, "from": came}
-    parsed = parse(raw, file=f"{study.file} with points of {name}", folder=study.folder)
+    return _first_trying(study, points, f"{study.file} with points of {name}", {"from": came})
+
+
+def _first_trying(
+    study: Study, points: Sequence[Mapping[str, Any]], file: str, keys: Mapping[str, Any] = MappingProxyType({})
+) -> Study:
+    """The study with points at the head of its queue, and with further ``keys``; ``file`` names it in messages."""
+    queue = [*points, *(point for point in study.enqueue if point not in points)]
+    parsed = parse({**study.resolved, "enqueue": queue, **keys}, file=file, folder=study.folder)
     return replace(parsed, file=study.file, source=study.source)
+
+
+def warm_start(study: Study, other: Study, trials: Sequence[Trial]) -> Study:
+    """The study with the best trials of another one at the head of its queue.
+
+    Args:
+        study: What is to be run.
+        other: Where the trials come from; only the parameters that both search are taken over.
+        trials: The other study's trials.
+
+    Raises:
+        InputError: When there is nothing to take over, or a value lies outside the study's space.
+    """
+    names = {parameter.name for parameter in study.space.parameters}
+    points = [
+        {name: value for name, value in trial.params.items() if name in names}
+        for trial in ranked(trials, other.objectives)[:BEST]
+    ]
+    if not any(points):
+        reason = "it has no complete trial" if not points else "the two studies have no parameter in common"
+        raise InputError(f"--enqueue-from: nothing to take from {other.name}: {reason}", key="--enqueue-from")
+    return _first_trying(study, points, f"{study.file} with --enqueue-from {other.name}")
 
 
 def in_words(name: str, planned: Plan) -> str:

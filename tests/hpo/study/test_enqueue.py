@@ -9,8 +9,8 @@ import pytest
 from small_study import small_study
 
 from hpo.errors import InputError
+from hpo.moving.inherit import BEST, warm_start
 from hpo.search.advisor import Advisor
-from hpo.service import WARM_START, warm_start
 from hpo.study import parse
 from hpo.testing import search
 from hpo.trial import State, Trial
@@ -102,7 +102,7 @@ def test_the_best_trials_of_another_study_are_tried_first() -> None:
     warmed = warm_start(study, other, finished([7.0, 1.0, 5.0, 3.0, 6.0, 2.0, 4.0], y=1))
 
     assert [point["x"] for point in warmed.enqueue] == [0.1, 0.5, 0.3, 0.6, 0.2, 0.9]
-    assert len(warmed.enqueue) == WARM_START + 1
+    assert len(warmed.enqueue) == BEST + 1
     assert (warmed.file, warmed.identity()) == (study.file, study.identity())
 
 
