@@ -6,8 +6,8 @@ import copy
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -75,6 +75,22 @@ def start_mirror(
         notify(f"MLflow at {redact(tracking)} is slow or failing; the search continues and will retry: {reason}")
 
     return Mirror(make_store, trials, warn)
+
+
+@contextmanager
+def mirrored(
+    study: Study, uid: str, created: float, trials: Sequence[Trial], tracking: str, notify: Notify
+) -> Iterator[Tracker]:
+    """Starts to write a study's trials as :func:`start_mirror`; a search that fails is closed in MLflow, too."""
+    mirror = start_mirror(study, uid, created, trials, tracking, notify)
+    try:
+        yield mirror
+    except KeyboardInterrupt:
+        mirror.close("KILLED", QUICK_DRAIN)
+        raise
+    except BaseException:
+        drain(mirror, "FAILED", study.name, notify)
+        raise
 
 
 def drain(tracker: Tracker, status: str, name: str, notify: Notify = to_stderr) -> int:

@@ -22,12 +22,15 @@ from hpo.machine import absolute, absolute_uri, settle
 from hpo.progress import Notify, Progress, to_stderr
 from hpo.study import Study
 from hpo.study.remarks import on
+from hpo.tracking import Tracker
 from hpo.tracking import check as check_tracking
 from hpo.trial import Trial, fruitless
 
 if TYPE_CHECKING:
     from hpo.moving.importing import Import
     from hpo.moving.inherit import Plan
+    from hpo.search.folders import TrialFolders
+    from hpo.search.loop import Search
 
 # Before a search ---------------------------------------------------------------------------------------------------
 
@@ -261,47 +264,69 @@ def run(
     checkpoints = absolute(checkpoints or where.folder / "checkpoints")
     ledger, edits = open_edited(where, study, notify)
     with closing(ledger):
-        study = ledger.study
+        study, uid = ledger.study, ledger.uid
         executors.prefer(workers(edits))
-        own = own_folder(absolute(where.folder), study.name, ledger.uid)
-        there, keep = checkpoints / ledger.uid, study.trial.kept
-        folders = TrialFolders(there, own, keep, study.objectives, notify, executors.echo)
+        own = own_folder(absolute(where.folder), study.name, uid)
+        folders = TrialFolders(checkpoints / uid, own, study.trial.kept, study.objectives, notify, executors.echo)
         search = Search(study, ledger, folders, retry_failed=retry_failed, notify=notify)
-        mirror = publishing.start_mirror(study, ledger.uid, ledger.created, search.trials, tracking, notify)
-        try:
-            if not search.done:
-                with (
-                    chdir("."),  # a trial in this process may change the working folder
-                    interrupts.handled(lambda: search.interrupt(stop=on_interrupt is OnInterrupt.stop), notify),
-                    executors.open(study) as executor,
-                    folders.gathering(executors.nodes(), search.trials, ledger.uid),
-                    closing(Progress(study, search.trials, quiet=quiet)) as progress,
-                ):
-                    search.edited = progress.edited
-                    search.run(executor, (progress, mirror))
-            elif folders.elsewhere.places:  # the driver ended before they had arrived
-                with folders.gathering(executors.nodes(), search.trials, ledger.uid):
-                    pass
-        except KeyboardInterrupt:
-            mirror.close("KILLED", publishing.QUICK_DRAIN)
-            raise
-        except BaseException:
-            publishing.drain(mirror, "FAILED", study.name, notify)
-            raise
-        study = search.study  # as it was edited
+        with publishing.mirrored(study, uid, ledger.created, search.trials, tracking, notify) as mirror:
+            _search(search, executors, folders, uid, mirror, on_interrupt, quiet=quiet, notify=notify)
         searched(search.trials)
         status = "FAILED" if fruitless(search.trials) else "KILLED" if search.interrupted else "FINISHED"
         unwritten = publishing.drain(mirror, status, study.name, notify)
-        mirrored = tracking != "none" and not unwritten
-        later = mirrored and publish and not (wait or search.interrupted) and afterwards.outlives()
-        if mirrored and publish and not search.interrupted:
-            parts = tuple(part for part in publishing.PARTS if not (later and part in publishing.LATER))
-            afterwards.complete(where, study, ledger.uid, search.trials, tracking, parts, notify)
-        elif mirrored:
-            publishing.publish(where, study, ledger.uid, search.trials, tracking, ("description",), notify=notify)
+        whole, later = publish and not search.interrupted, False
+        if tracking != "none" and not unwritten:
+            later = _publish(where, search, uid, tracking, whole=whole, wait=wait, notify=notify)
     if later:  # the study is no longer locked
-        afterwards.start(where, study, ledger.uid, tracking, notify)
+        afterwards.start(where, search.study, uid, tracking, notify)
     return SearchResult(search.trials, search.interrupted, unwritten)
+
+
+def _search(
+    search: Search,
+    executors: Executors,
+    folders: TrialFolders,
+    uid: str,
+    mirror: Tracker,
+    on_interrupt: OnInterrupt,
+    *,
+    quiet: bool,
+    notify: Notify,
+) -> None:
+    """Searches until the budget is spent or the user interrupts, and fetches the trials' folders from other nodes."""
+    if not search.done:
+        with (
+            chdir("."),  # a trial in this process may change the working folder
+            interrupts.handled(lambda: search.interrupt(stop=on_interrupt is OnInterrupt.stop), notify),
+            executors.open(search.study) as executor,
+            folders.gathering(executors.nodes(), search.trials, uid),
+            closing(Progress(search.study, search.trials, quiet=quiet)) as progress,
+        ):
+            search.edited = progress.edited
+            search.run(executor, (progress, mirror))
+    elif folders.elsewhere.places:  # the driver ended before they had arrived
+        with folders.gathering(executors.nodes(), search.trials, uid):
+            pass
+
+
+def _publish(
+    where: Address, search: Search, uid: str, tracking: str, *, whole: bool, wait: bool, notify: Notify
+) -> bool:
+    """Completes the study's page in MLflow, or only its description unless ``whole``; ``wait`` as for :func:`run`.
+
+    Returns:
+        Whether parts of the page are left to a process that outlives this one.
+    """
+    from hpo import afterwards
+    from hpo import publish as publishing
+
+    later = whole and not wait and afterwards.outlives()
+    if whole:
+        parts = tuple(part for part in publishing.PARTS if not (later and part in publishing.LATER))
+        afterwards.complete(where, search.study, uid, search.trials, tracking, parts, notify)
+    else:
+        publishing.publish(where, search.study, uid, search.trials, tracking, ("description",), notify=notify)
+    return later
 
 
 # After a search ----------------------------------------------------------------------------------------------------
