@@ -31,7 +31,7 @@ import numpy as np
 from hpo.execution import Ended, Event, Outcome, Reported, Started, Task
 from hpo.ledger.address import parse as parse_address
 from hpo.ledger.ledger import Ledger
-from hpo.publish import start_mirror
+from hpo.mirroring import start_mirror
 from hpo.search.loop import Search
 from hpo.study import parse
 from hpo.trial import Report

@@ -22,6 +22,7 @@ from hpo.execution import in_cluster_job
 from hpo.imports import look_in
 from hpo.ledger.address import Address, parse, redact
 from hpo.machine import absolute_uri
+from hpo.mirroring import start_mirror
 from hpo.progress import Notify, to_stderr
 from hpo.study import Study
 from hpo.trial import Trial
@@ -66,7 +67,7 @@ def sync(where: Address, name: str, tracking: str, notify: Notify = to_stderr) -
 
     tracking = absolute_uri(tracking)
     with snapshots.held(where, name) as found:
-        mirror: Any = publish.start_mirror(found.study, found.uid, found.created, found.trials, tracking, notify)
+        mirror: Any = start_mirror(found.study, found.uid, found.created, found.trials, tracking, notify)
         missing = mirror.close(_STATUS[found.state], math.inf)
         if missing:
             raise TrackingError(

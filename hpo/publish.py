@@ -1,13 +1,12 @@
-"""What becomes of a study: the mirror of its trials in MLflow, its page with report and model, its test score."""
+"""What becomes of a study: its page in MLflow with report and model, and its test score."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +25,6 @@ from hpo.study import Study
 from hpo.study.command import Command
 from hpo.study.constraints import why_no_best
 from hpo.text import number
-from hpo.tracking import NoTracker, Tracker
 from hpo.trial import State, Trial, best_first
 
 if TYPE_CHECKING:
@@ -39,65 +37,6 @@ MODEL_ARGUMENTS = ("params", "seed", "folder")
 # The parts of a study's page that nobody needs at once, and all.
 LATER = ("description", "data sets", "files", "report")
 PARTS = (*LATER, "model")
-
-# Seconds for which the mirror may write when the search is over.
-DRAIN = 60.0
-# The same after a second Ctrl-C.
-QUICK_DRAIN = 5.0
-
-
-def start_mirror(
-    study: Study, uid: str, created: float, trials: Sequence[Trial], tracking: str, notify: Notify = to_stderr
-) -> Tracker:
-    """Starts to write a study's trials to MLflow, in the background.
-
-    Args:
-        study: What is searched.
-        uid: The ledger's identity of the study.
-        created: Seconds since the epoch; when the study was first run.
-        trials: What the ledger holds.
-        tracking: The tracking store, or ``"none"``.
-        notify: Receives one warning when MLflow is slow or failing.
-    """
-    if tracking == "none":
-        return NoTracker()
-    from hpo.tracking.mirror import Mirror
-
-    # Absolute: the store is made in a thread, when an objective may have changed the working folder.
-    uri, artifacts, since = absolute_uri(tracking), Path("mlruns").absolute(), time.time()
-
-    def make_store() -> Any:
-        from hpo.tracking.mlflow import MlflowStore
-
-        return MlflowStore(uri, study, uid, created, since, notify, artifacts)
-
-    def warn(reason: str) -> None:
-        notify(f"MLflow at {redact(tracking)} is slow or failing; the search continues and will retry: {reason}")
-
-    return Mirror(make_store, trials, warn)
-
-
-@contextmanager
-def mirrored(
-    study: Study, uid: str, created: float, trials: Sequence[Trial], tracking: str, notify: Notify
-) -> Iterator[Tracker]:
-    """Starts to write a study's trials as :func:`start_mirror`; a search that fails is closed in MLflow, too."""
-    mirror = start_mirror(study, uid, created, trials, tracking, notify)
-    try:
-        yield mirror
-    except KeyboardInterrupt:
-        mirror.close("KILLED", QUICK_DRAIN)
-        raise
-    except BaseException:
-        drain(mirror, "FAILED", study.name, notify)
-        raise
-
-
-def drain(tracker: Tracker, status: str, name: str, notify: Notify = to_stderr) -> int:
-    """Lets the mirror write the remaining trials; returns how many are missing after :data:`DRAIN` seconds."""
-    notice = f"writing the remaining trials to MLflow, for up to {DRAIN:g} s; to skip this, press Ctrl-C and later run"
-    with announced(f"{notice}: hpo sync {name}", notify):
-        return tracker.close(status, DRAIN)
 
 
 def publish(

@@ -12,7 +12,7 @@ from contextlib import chdir, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpo import interrupts
+from hpo import interrupts, mirroring
 from hpo.errors import InputError, TrackingError
 from hpo.execution.guest import Guest
 from hpo.executors import Executors
@@ -253,7 +253,6 @@ def run(
         KeyboardInterrupt: At the second Ctrl-C; see :func:`hpo.interrupts.resumable`.
     """
     from hpo import afterwards
-    from hpo import publish as publishing
     from hpo.search.edited import open_edited
     from hpo.search.folders import TrialFolders, own_folder
     from hpo.search.loop import Search
@@ -269,11 +268,11 @@ def run(
         own = own_folder(absolute(where.folder), study.name, uid)
         folders = TrialFolders(checkpoints / uid, own, study.trial.kept, study.objectives, notify, executors.echo)
         search = Search(study, ledger, folders, retry_failed=retry_failed, notify=notify)
-        with publishing.mirrored(study, uid, ledger.created, search.trials, tracking, notify) as mirror:
+        with mirroring.mirrored(study, uid, ledger.created, search.trials, tracking, notify) as mirror:
             _search(search, executors, folders, uid, mirror, on_interrupt, quiet=quiet, notify=notify)
         searched(search.trials)
         status = "FAILED" if fruitless(search.trials) else "KILLED" if search.interrupted else "FINISHED"
-        unwritten = publishing.drain(mirror, status, study.name, notify)
+        unwritten = mirroring.drain(mirror, status, study.name, notify)
         whole, later = publish and not search.interrupted, False
         if tracking != "none" and not unwritten:
             later = _publish(where, search, uid, tracking, whole=whole, wait=wait, notify=notify)

@@ -26,6 +26,7 @@ LAYERS = (
         "hpo.checks",
         "hpo.executors",
         "hpo.interrupts",
+        "hpo.mirroring",
         "hpo.afterwards",
         "hpo.publish",
         "hpo.progress",

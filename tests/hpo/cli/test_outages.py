@@ -13,7 +13,7 @@ from mirrored import active_runs, children, exactly_once
 from mlflow import MlflowClient
 from own_server import OwnServer, Starter, relay
 
-from hpo import publish as tracked
+from hpo import mirroring
 from hpo.ledger import snapshots as books
 from hpo.ledger.address import parse
 from hpo.tracking import mirror
@@ -140,7 +140,7 @@ def test_runs_deleted_by_hand_while_the_search_goes_on_are_there_in_the_end(
 def test_a_search_ends_while_mlflow_has_not_answered_a_single_call(
     gated: CommandLine, mlflow_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracked, "DRAIN", 0.5)
+    monkeypatch.setattr(mirroring, "DRAIN", 0.5)
     allow(gated, 1000)
     with relay(mlflow_server) as (address, behaviour):
         try:

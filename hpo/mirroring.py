@@ -1,0 +1,75 @@
+"""Starts the mirror of a study's trials in MLflow, and ends it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hpo.ledger.address import redact
+from hpo.machine import absolute_uri
+from hpo.progress import Notify, announced, to_stderr
+from hpo.study import Study
+from hpo.tracking import NoTracker, Tracker
+from hpo.trial import Trial
+
+# Seconds for which the mirror may write when the search is over.
+DRAIN = 60.0
+# The same after a second Ctrl-C.
+QUICK_DRAIN = 5.0
+
+
+def start_mirror(
+    study: Study, uid: str, created: float, trials: Sequence[Trial], tracking: str, notify: Notify = to_stderr
+) -> Tracker:
+    """Starts to write a study's trials to MLflow, in the background.
+
+    Args:
+        study: What is searched.
+        uid: The ledger's identity of the study.
+        created: Seconds since the epoch; when the study was first run.
+        trials: What the ledger holds.
+        tracking: The tracking store, or ``"none"``.
+        notify: Receives one warning when MLflow is slow or failing.
+    """
+    if tracking == "none":
+        return NoTracker()
+    from hpo.tracking.mirror import Mirror
+
+    # Absolute: the store is made in a thread, when an objective may have changed the working folder.
+    uri, artifacts, since = absolute_uri(tracking), Path("mlruns").absolute(), time.time()
+
+    def make_store() -> Any:
+        from hpo.tracking.mlflow import MlflowStore
+
+        return MlflowStore(uri, study, uid, created, since, notify, artifacts)
+
+    def warn(reason: str) -> None:
+        notify(f"MLflow at {redact(tracking)} is slow or failing; the search continues and will retry: {reason}")
+
+    return Mirror(make_store, trials, warn)
+
+
+@contextmanager
+def mirrored(
+    study: Study, uid: str, created: float, trials: Sequence[Trial], tracking: str, notify: Notify
+) -> Iterator[Tracker]:
+    """Writes a study's trials (:func:`start_mirror`); when the search fails or is cut off, closes its run."""
+    mirror = start_mirror(study, uid, created, trials, tracking, notify)
+    try:
+        yield mirror
+    except KeyboardInterrupt:
+        mirror.close("KILLED", QUICK_DRAIN)
+        raise
+    except BaseException:
+        drain(mirror, "FAILED", study.name, notify)
+        raise
+
+
+def drain(tracker: Tracker, status: str, name: str, notify: Notify = to_stderr) -> int:
+    """Lets the mirror write the remaining trials; returns how many are missing after :data:`DRAIN` seconds."""
+    notice = f"writing the remaining trials to MLflow, for up to {DRAIN:g} s; to skip this, press Ctrl-C and later run"
+    with announced(f"{notice}: hpo sync {name}", notify):
+        return tracker.close(status, DRAIN)
