@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import shutil
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir, closing
@@ -21,7 +20,6 @@ from hpo.ledger.address import Address, parse, probe, redact
 from hpo.machine import absolute, absolute_uri, settle
 from hpo.progress import Notify, Progress, to_stderr
 from hpo.study import Study
-from hpo.study.remarks import on
 from hpo.tracking import Tracker
 from hpo.tracking import check as check_tracking
 from hpo.trial import Trial, fruitless
@@ -100,21 +98,6 @@ def check_code(study: Study) -> None:
     settle()
     with closing(Guest(study)) as guest:
         checks.check(study, guest, values=False)
-
-
-def remarks(study: Study, workers: int | None) -> list[str]:
-    """What is allowed, but may not be what was meant."""
-    found = on(study)
-    wanted = study.resolved["budget"].get("trials", sys.maxsize)
-    size = study.points
-    points = "grid" if study.sampler.name == "grid" else "list"
-    if size is not None and study.budget.most < wanted:
-        found.append(f"the {points} has {size} points; the search ends after them")
-    elif size is not None and study.budget.most < size + len(study.enqueue):
-        found.append(f"the {points} has {size} points; the budget ends after {wanted} trials")
-    if study.batch and workers and workers > study.batch:
-        found.append(f"batch = {study.batch} keeps {workers - study.batch} of {workers} workers idle")
-    return found
 
 
 def enqueue_from(study: Study, where: Address, name: str) -> Study:

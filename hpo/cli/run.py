@@ -22,6 +22,7 @@ from hpo.interrupts import OnInterrupt, resumable
 from hpo.ledger.address import DEFAULT_STORAGE, Address, parse, redact
 from hpo.progress import to_stderr
 from hpo.study import Study, load
+from hpo.study.remarks import before_run
 from hpo.tracking import DEFAULT_TRACKING
 from hpo.trial import State, Trial, counts, fruitless
 
@@ -71,7 +72,7 @@ def run(
         service.check(study, where, executors)
         if enqueue_from is not None:
             study = service.enqueue_from(study, where, enqueue_from)
-        for remark in service.remarks(study, count):
+        for remark in before_run(study, count):
             to_stderr(remark)
         with resumable(command):
             result = service.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 from hpo.study.points import grid_size
 from hpo.study.study import Study
@@ -32,6 +33,32 @@ def usual_direction(metric: str) -> Direction | None:
 def on(study: Study) -> list[str]:
     """Remarks on a study: what was found, what it means, and what to do."""
     return [*_space(study), *_constraints(study), *_direction(study), *_start_up(study), *_repetition(study)]
+
+
+def before_run(study: Study, workers: int | None) -> list[str]:
+    """Remarks on a study that is to be run: those of :func:`on`, and on what is left untried or idle.
+
+    Args:
+        study: The study.
+        workers: How many trials run at once; None where that is not known yet.
+    """
+    return [*on(study), *_untried(study), *_idle(study, workers)]
+
+
+def _untried(study: Study) -> list[str]:
+    wanted, size = study.resolved["budget"].get("trials", sys.maxsize), study.points
+    points = "grid" if study.sampler.name == "grid" else "list"
+    if size is not None and study.budget.most < wanted:
+        return [f"the {points} has {size} points; the search ends after them"]
+    if size is not None and study.budget.most < size + len(study.enqueue):
+        return [f"the {points} has {size} points; the budget ends after {wanted} trials"]
+    return []
+
+
+def _idle(study: Study, workers: int | None) -> list[str]:
+    if not study.batch or not workers or workers <= study.batch:
+        return []
+    return [f"batch = {study.batch} keeps {workers - study.batch} of {workers} workers idle"]
 
 
 def _space(study: Study) -> list[str]:

@@ -76,14 +76,6 @@ def test_a_missing_extra_names_its_file_too(where: Address, monkeypatch: pytest.
         service.check(study(sampler={"name": "gp"}), where)
 
 
-def test_what_may_not_be_meant_is_remarked_on() -> None:
-    grid = study(sampler={"name": "grid", "points": 2, "batch": 1}, budget={"trials": 9})
-    assert service.remarks(grid, 4) == [
-        "the grid has 2 points; the search ends after them",
-        "batch = 1 keeps 3 of 4 workers idle",
-    ]
-
-
 def test_an_evaluation_is_done_once_and_returned(where: Address) -> None:
     run(where)
     entry = publish.evaluate(where, "small")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from small_study import small_study
 
-from hpo.study.remarks import on, usual_direction
+from hpo.study.remarks import before_run, on, usual_direction
 
 
 @pytest.mark.parametrize("name", ["loss", "val_loss", "valLoss", "RMSE", "test/mse", "brier", "neg_accuracy"])
@@ -61,3 +61,12 @@ def test_what_is_rarely_meant_has_one_remark(case: str) -> None:
 )
 def test_a_sound_study_has_none(changes: dict[str, Any]) -> None:
     assert on(small_study(**({"space": REAL} | changes))) == []
+
+
+def test_what_a_run_leaves_untried_or_idle_is_remarked_on() -> None:
+    sampler = {"name": "grid", "points": 2, "batch": 1}
+    grid = small_study(space=REAL, sampler=sampler, budget={"trials": 9})
+    assert before_run(grid, 4) == [
+        "the grid has 2 points; the search ends after them",
+        "batch = 1 keeps 3 of 4 workers idle",
+    ]
