@@ -2,6 +2,7 @@
 
 - :mod:`hpo.ledger.address`: what kind of ledger a storage address names
 - :mod:`hpo.ledger.ledger`: one study as its writer holds it; ``begin`` and ``finish`` are durable when they return
+- :mod:`hpo.ledger.entry`: a study's own entry: found, compared with its file, or made
 - :mod:`hpo.ledger.snapshots`: studies as readers see them
 - :mod:`hpo.ledger.journal`, :mod:`hpo.ledger.sql`: the two kinds of storage; :mod:`hpo.ledger.lock`: one writer
 - :mod:`hpo.ledger.journal_file`: the journal's file, in which several programs may write at once

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from optuna.trial import FrozenTrial
 
-from hpo.errors import HpoError, StorageError, StorageUnusable, StudyConflict, StudyNotFound
-from hpo.ledger import CREATED_ATTR, FOLDER_ATTR, STUDY_ATTR, UID_ATTR, check_attributes, lock, marked, summary
+from hpo.errors import HpoError, StorageError, StudyNotFound
+from hpo.ledger import CREATED_ATTR, FOLDER_ATTR, STUDY_ATTR, UID_ATTR, check_attributes, entry, lock, marked, summary
 from hpo.ledger.address import Address, redact
 from hpo.ledger.inbox import Inbox
-from hpo.ledger.record import DIRECTIONS, Records
+from hpo.ledger.record import Records
 from hpo.study import Study, parse
-from hpo.study.fields import show
-from hpo.study.markdown import searched
-from hpo.study.study import identity
+from hpo.study.values import as_stored
 from hpo.trial import Trial
 
 if TYPE_CHECKING:
     from hpo.ledger.journal import Journal
     from hpo.ledger.sql import Sql
 
-# System attributes of Optuna and optuna-dashboard: the metrics' names, and the note.
-METRICS_ATTR, NOTE_ATTR, NOTE_VERSION_ATTR = "study:metric_names", "dashboard:note_str:0", "dashboard:note_ver"
 # Seconds to wait for a storage that is away: in all, between two tries, before the first word about it, after Ctrl-C.
 PATIENCE, RETRY, QUIET, HURRY = 60.0, 0.5, 3.0, 3.0
 
@@ -93,9 +87,9 @@ class Ledger:
         """
 
         def found(store: Journal | Sql) -> tuple[int, Study]:
-            adapted = adapt(study, _attributes(store, study.name))
-            study_id = _find(store, adapted)
-            return (_make(store, study), study) if study_id is None else (study_id, adapted)
+            adapted = adapt(study, entry.attributes(store, study.name))
+            study_id = entry.find(store, adapted)
+            return (entry.make(store, study), study) if study_id is None else (study_id, adapted)
 
         return cls._open(address, study.name, notify, found)
 
@@ -110,7 +104,7 @@ class Ledger:
         """
 
         def found(store: Journal | Sql) -> tuple[int, Study]:
-            attrs = _attributes(store, name)
+            attrs = entry.attributes(store, name)
             if STUDY_ATTR not in attrs:
                 raise StudyNotFound(f"there is no study {name!r} in {address}")
             check_attributes(attrs)
@@ -193,7 +187,7 @@ class Ledger:
 
     def set(self, key: str, value: Any) -> None:
         """Writes an attribute of the study."""
-        self._durably(lambda again: self._store.set_study_user_attr(self._study_id, key, _plain(value)))
+        self._durably(lambda again: self._store.set_study_user_attr(self._study_id, key, as_stored(value)))
 
     def forget(self, key: str) -> None:
         """Removes an attribute that holds a request."""
@@ -301,87 +295,3 @@ def connect(address: Address) -> Journal | Sql:
     from hpo.ledger import sql
 
     return sql.connect(address)
-
-
-def _attributes(store: Journal | Sql, name: str) -> dict[str, Any]:
-    """What the ledger has of a study; nothing where it has no such study."""
-    try:
-        return store.get_study_user_attrs(store.get_study_id_from_name(name))
-    except KeyError:
-        return {}
-
-
-def _find(store: Journal | Sql, study: Study) -> int | None:
-    """The study's id, when the ledger has it; one without any result that cannot go on is cleared away."""
-    try:
-        study_id = store.get_study_id_from_name(study.name)
-    except KeyError:
-        return None
-    attrs = store.get_study_user_attrs(study_id)
-    try:
-        check_attributes(attrs)
-    except HpoError as error:
-        raise StorageUnusable(
-            f"study {study.name!r} cannot be read: {error}\nto delete it: hpo delete {study.name}"
-        ) from None
-    if STUDY_ATTR in attrs:
-        stored, now = attrs[STUDY_ATTR], _plain(study.identity())
-        differences = list(_differences("", identity(stored), now))
-        if not differences:
-            if stored != _plain(study.resolved):
-                store.set_study_user_attr(study_id, STUDY_ATTR, _plain(study.resolved))
-            _introduce(store, study_id, study)
-            return study_id
-        if any(trial.values for trial in store.get_all_trials(study_id, deepcopy=False)):
-            raise StudyConflict(
-                f"{study.file}: contradicts the ledger's study {study.name!r}; choose another name, or "
-                f"`hpo delete {study.name}`:\n  " + "\n  ".join(differences)
-            )
-        # A file that was corrected before any trial had a value: nothing is lost, and nothing old may count.
-    elif store.get_n_trials(study_id) or any(not key.startswith("hpo:") for key in attrs):
-        raise StudyConflict(f"the ledger holds a study {study.name!r} that hpo did not make; choose another name")
-    # Otherwise a driver died while it made the study.
-    store.delete_study(study_id)
-    return None
-
-
-def _make(store: Journal | Sql, study: Study) -> int:
-    study_id = store.create_new_study([DIRECTIONS[direction] for direction in study.objectives.values()], study.name)
-    store.set_study_user_attr(study_id, UID_ATTR, uuid.uuid4().hex)
-    store.set_study_user_attr(study_id, CREATED_ATTR, time.time())
-    _introduce(store, study_id, study)
-    store.set_study_user_attr(study_id, STUDY_ATTR, _plain(study.resolved))  # last: now the study is whole
-    return study_id
-
-
-def _introduce(store: Journal | Sql, study_id: int, study: Study) -> None:
-    """Says where the study's code lies; names the metric for Optuna's tools, and what is searched in its dashboard.
-
-    A note of a person's stays.
-    """
-    if store.get_study_user_attrs(study_id).get(FOLDER_ATTR) != study.folder:
-        store.set_study_user_attr(study_id, FOLDER_ATTR, study.folder)
-    there = store.get_study_system_attrs(study_id)
-    wanted: dict[str, Any] = {METRICS_ATTR: [*study.objectives], NOTE_ATTR: searched(study), NOTE_VERSION_ATTR: 1}
-    for key, value in wanted.items():
-        if key not in there:
-            store.set_study_system_attr(study_id, key, value)
-
-
-def _plain(value: Any) -> Any:
-    """A value as the storage gives it back."""
-    return json.loads(json.dumps(value))
-
-
-def _differences(key: str, old: Any, new: Any) -> list[str]:
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        return [
-            line
-            for name in dict.fromkeys((*old, *new))
-            for line in _differences(f"{key}.{name}" if key else name, old.get(name), new.get(name))
-        ]
-    # As text, so that 1 and 1.0, or true and 1, are not the same.
-    if json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True):
-        return []
-    was, now = ("absent" if value is None else show(value) for value in (old, new))
-    return [f"{key}: {was} in the ledger, {now} in the file"]

@@ -7,7 +7,6 @@ its options depend on its name, so a change of any of them in the file ends the 
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +17,7 @@ from hpo.study.fields import Place, show
 from hpo.study.file import parse
 from hpo.study.overrides import keys_of, override
 from hpo.study.study import IDENTITY, Study
+from hpo.study.values import as_stored
 
 # The edit that belongs to no key of the file: how many trials run at once.
 WORKERS = "workers"
@@ -102,7 +102,7 @@ def edited(
         new = Edit(request, key, value, None, show(_at(raw, keys_of(key))), time, by)
         _check(study.name, new)
         earlier = next((edit for edit in made if _unit(edit) == _unit(new) and not edit.ended), None)
-        new = replace(new, was=_plain(_at(study.resolved, _unit(new))) if earlier is None else earlier.was)
+        new = replace(new, was=as_stored(_at(study.resolved, _unit(new))) if earlier is None else earlier.was)
         if new.key == WORKERS:
             new = replace(new, before=workers(made) or "as hpo run was told")
         made = [replace(edit, ended="edited again") if edit.key == key and not edit.ended else edit for edit in made]
@@ -120,7 +120,7 @@ def overlaid(study: Study, edits: Sequence[Edit]) -> tuple[Study, list[Edit]]:
     """
     raw, kept = copy.deepcopy(dict(study.resolved)), []
     for edit in edits:
-        if not edit.ended and _plain(_at(study.resolved, _unit(edit))) != edit.was:
+        if not edit.ended and as_stored(_at(study.resolved, _unit(edit))) != edit.was:
             edit = replace(edit, ended="the study file has changed")
         if not edit.ended:
             _apply(raw, edit)
@@ -183,7 +183,3 @@ def _at(raw: Mapping[str, Any], path: Sequence[str]) -> Any:
     for part in path:
         found = found.get(part) if isinstance(found, Mapping) else None
     return found
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value))

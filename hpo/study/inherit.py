@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hpo.study.fields import Field, Place, boolean, one_of, read_table, show, table, text
 from hpo.study.space import Space
-from hpo.study.values import same
+from hpo.study.values import as_text, same
 
 if TYPE_CHECKING:
     from hpo.study.study import Study
@@ -123,16 +122,12 @@ def changes(old: Study, new: Study) -> list[str]:
 def _changes(old: Study, new: Study) -> Iterator[str]:
     was, now = old.identity(), new.identity()
     for key in ("objective", "metric", "direction", "objectives", "reports"):
-        if _text(was[key]) != _text(now[key]):
+        if as_text(was[key]) != as_text(now[key]):
             yield key
     searched = {*old.space.names, *new.space.names}
     for table_, names in (("fixed", searched), ("arguments", set[str]())):
         before, after = was[table_] or {}, now[table_] or {}
         both = before.keys() & after.keys() if table_ == "arguments" else before.keys() | after.keys()
         for name in sorted(both - names):
-            if _text(before.get(name)) != _text(after.get(name)):
+            if as_text(before.get(name)) != as_text(after.get(name)):
                 yield f"{table_}.{name}"
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)  # 1 and 1.0, or true and 1, are not the same

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -47,6 +48,16 @@ def position(value: Any, among: Sequence[Any], scalars: Mapping[Any, int]) -> in
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number that a double can hold; ``true`` is none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def as_stored(value: Any) -> Any:
+    """A value as a ledger gives it back, by way of JSON: a tuple is a list then."""
+    return json.loads(json.dumps(value))
+
+
+def as_text(value: Any) -> str:
+    """A value as text in which 1 and 1.0, or true and 1, are not the same."""
+    return json.dumps(value, sort_keys=True)
 
 
 def lattice_point(low: Any, step: Any, count: int) -> Any:
