@@ -250,7 +250,7 @@ def run(
         executors.prefer(workers(edits))
         own = own_folder(absolute(where.folder), study.name, uid)
         folders = TrialFolders(checkpoints / uid, own, study.trial.kept, study.objectives, notify, executors.echo)
-        search = Search(study, ledger, folders, retry_failed=retry_failed, notify=notify)
+        search = Search(study, ledger, folders, retry_failed=retry_failed)
         with mirroring.mirrored(study, uid, ledger.created, search.trials, tracking, notify) as mirror:
             _search(search, executors, folders, uid, mirror, on_interrupt, quiet=quiet, notify=notify)
         searched(search.trials)

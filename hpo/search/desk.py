@@ -163,7 +163,7 @@ class Desk:
         search.stop(running)
         if number in search.running:
             return None
-        search.finish(running, State.PRUNED, search.last(running).values())
+        search.finish(running, State.PRUNED, running.last(search.study.objectives).values())
         search.publish(number)
         return self._stop(request)
 

@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import takewhile
 from typing import NoReturn, Protocol
 
 from hpo.errors import ObjectiveError, SearchFailed
@@ -21,11 +20,12 @@ from hpo.ledger.ledger import Ledger
 from hpo.search.advisor import Advisor
 from hpo.search.desk import Desk
 from hpo.search.folders import TrialFolders
-from hpo.search.running import Running, fresh, leases
+from hpo.search.resumed import as_found, leases, to_retry
+from hpo.search.running import Running, fresh
 from hpo.study import Study
 from hpo.study.budget import BudgetMeter
 from hpo.study.constraints import judged
-from hpo.trial import RETRY_OF, Report, State, Trial, by_end, own
+from hpo.trial import Report, State, Trial, own
 
 # Seconds for which the loop waits for an event before it checks the time limits.
 TICK = 0.5
@@ -48,7 +48,6 @@ class Search:
         retry_failed: Run all failed trials again; None for none of them. Otherwise only those are run again with which
             the study stopped: the latest in a row, if they are as many as ``trial.stop_after_failures``, or all that
             there are.
-        notify: Receives remarks for the user.
 
     Attributes:
         trials: All trials of the study, in order of their numbers.
@@ -65,9 +64,7 @@ class Search:
         folders: TrialFolders | None = None,
         *,
         retry_failed: bool | None = False,
-        notify: Callable[[str], object] = lambda text: None,
     ) -> None:
-        self._notify = notify
         self._ledger = ledger
         self._folders = folders
         self.executor: Executor | None = None
@@ -76,21 +73,10 @@ class Search:
         self.interrupted = False
         self.running: dict[int, Running] = {}
         self.leased = leases(ledger.loaded)
-        self.trials = [
-            self.leased[trial.number].now()
-            if trial.number in self.leased
-            else trial
-            if trial.finished
-            else fresh(trial)
-            for trial in ledger.loaded
-        ]
+        self.trials = as_found(ledger.loaded, self.leased)
         self.waiting = deque(trial for trial in self.trials if not (trial.finished or trial.number in self.leased))
         self._adopt(study)
-        self.retries = deque(
-            []
-            if retry_failed is None
-            else _to_retry(self.trials, study.trial.stop_after_failures, everything=retry_failed)
-        )
+        self.retries = deque(to_retry(self.trials, study.trial.stop_after_failures, retry_failed))
         self._desk = Desk(self, ledger)
         if folders is not None:
             folders.tidy(self.trials)
@@ -275,7 +261,7 @@ class Search:
         if running.stopping:
             # However it ended: how far it came after the decision is a matter of timing, and must not matter.
             error = event.error if event.how in (Outcome.RAISED, Outcome.INFEASIBLE) else None
-            self.finish(running, State.PRUNED, self.last(running).values(), error)
+            self.finish(running, State.PRUNED, running.last(self.study.objectives).values(), error)
         elif event.how is Outcome.LOST:
             self._retry(running.trial, event)
         elif event.how is Outcome.RAISED:
@@ -318,18 +304,13 @@ class Search:
         self.leased.pop(number, None)
 
     def _finish_by_value(self, running: Running) -> None:
-        last = self.last(running)
-        for metric, value in (last | {metric: running.now().last(metric) for metric in self.study.bounds}).items():
+        last = running.last(self.study.objectives)
+        for metric, value in (last | running.last(self.study.bounds)).items():
             if value is None or not math.isfinite(value):
                 why = "ended without reporting {!r}" if value is None else "reported {} = {} at its last step"
                 self.finish(running, State.FAILED, error=why.format(metric, value))
                 return
         self.finish(running, State.COMPLETE, last.values())
-
-    def last(self, running: Running) -> dict[str, float | None]:
-        """What a trial has last reported of each objective."""
-        now = running.now()
-        return {metric: now.last(metric) for metric in self.study.objectives}
 
     def finish(
         self, running: Running, state: State, values: Iterable[float | None] = (), error: str | None = None
@@ -366,13 +347,3 @@ class Search:
         for number, running in list(self.running.items()):
             if time.monotonic() - running.started > limit:
                 self.executor.kill(number, f"ran longer than {limit:g} s")
-
-
-def _to_retry(trials: Sequence[Trial], limit: int, *, everything: bool) -> list[Trial]:
-    """The failed trials that this run of the study runs again, in the order in which they ended."""
-    again = {trial.notes.get(RETRY_OF) for trial in trials}
-    ended = [trial for trial in by_end(own(trials)) if trial.number not in again]
-    if everything:
-        return [trial for trial in ended if trial.state is State.FAILED]
-    streak = list(takewhile(lambda trial: trial.state is State.FAILED, reversed(ended)))[::-1]
-    return streak if len(streak) == len(ended) or (limit and len(streak) >= limit) else []

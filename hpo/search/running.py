@@ -34,21 +34,13 @@ class Running:
     def now(self) -> Trial:
         return replace(self.trial, reports=Reports(self.reports))
 
+    def last(self, metrics: Iterable[str]) -> dict[str, float | None]:
+        """What it has last reported of each metric."""
+        now = self.now()
+        return {metric: now.last(metric) for metric in metrics}
+
 
 def fresh(trial: Trial) -> Trial:
     """A trial that is to run again: its number, parameters, seed and attempt, and nothing that an attempt left."""
     notes = {key: value for key, value in trial.notes.items() if key != LEASE}
     return replace(trial, reports=(), started=None, ended=None, worker=None, error=None, notes=notes)
-
-
-def leases(trials: Iterable[Trial]) -> dict[int, Running]:
-    """The trials of a ledger that are leased, by number, as their lease says; it may have run out."""
-    found = {}
-    for trial in trials:
-        if not trial.finished and LEASE in trial.notes:
-            lease = trial.notes[LEASE]
-            own = replace(trial, reports=(), started=lease["since"], worker=lease["by"], attempt=lease["attempt"])
-            found[trial.number] = Running(
-                own, list(trial.reports), started=time.monotonic() - max(0.0, time.time() - lease["since"])
-            )
-    return found

@@ -267,7 +267,7 @@ def test_a_checkpoint_folder_that_cannot_be_removed_does_not_end_the_search(
 
         monkeypatch.setattr(shutil, "rmtree", refuse)
     places = TrialFolders(folder, tmp_path / "own", 1, {"score": Direction.MAXIMIZE}, remarks.append)
-    run = Search(small_study(), ledger, places, notify=remarks.append)
+    run = Search(small_study(), ledger, places)
     run.run(ScriptedExecutor(curve))
     ledger.close()
 
