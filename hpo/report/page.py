@@ -63,9 +63,6 @@ def render(
     """
     several = len(study.objectives) > 1
     ranked = front_of(trials, study.objectives) if several else best_first(list(trials), study.direction)
-    titles = {spec.name: spec.options["title"] or spec.name for spec in study.figures}
-    titles |= FRONT_FIGURES | REPORT_FIGURES if several else REPORT_FIGURES
-    failed = [t for t in trials if t.state == State.FAILED]
     names = _columns(insight, len(trials))
     tied = {t.number for t in (ranked if several else ranked[:1])}
     if insight.precision and not several:
@@ -91,18 +88,15 @@ def render(
             for about, parameter in zip(insight.parameters, study.space.parameters, strict=True)
         ],
         rounds=[finding_in_words(finding) for finding in findings(study, trials)[-FINDINGS:]],
-        figures=[_figure(name, title, figures[name]) for name, title in titles.items() if name in figures],
+        **_figures(study, figures, left_out or {}),
         links=linked,
-        marks=any(figure.panels for figure in figures.values()),
-        left_out=[(titles[name], reason) for name, reason in (left_out or {}).items()],
         rows=[_row(trial, study.objectives, names, tied) for trial in rows[:FIRST]],
         hidden_rows=len(trials) - len(rows),
         later_rows=len(rows) - len(rows[:FIRST]),
         data=script_data(list(study.objectives), rows, names, tied & {t.number for t in rows}, figures, linked),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        failures=[_failure(trial) for trial in failed[-FAILURES:]],
-        hidden_failures=max(0, len(failed) - FAILURES),
+        **_failures(trials),
         settings=_settings(study),
         light=_variables(0),
         dark=_variables(1),
@@ -119,6 +113,17 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     return environment.get_template("page.html")
+
+
+def _figures(study: Study, figures: Mapping[str, Drawn], left_out: Mapping[str, str]) -> dict[str, Any]:
+    """The figures under their titles, and why others are left out."""
+    titles = {spec.name: spec.options["title"] or spec.name for spec in study.figures}
+    titles |= FRONT_FIGURES | REPORT_FIGURES if len(study.objectives) > 1 else REPORT_FIGURES
+    return {
+        "figures": [_figure(name, title, figures[name]) for name, title in titles.items() if name in figures],
+        "marks": any(figure.panels for figure in figures.values()),
+        "left_out": [(titles[name], reason) for name, reason in left_out.items()],
+    }
 
 
 def _figure(name: str, title: str, drawn: Drawn) -> dict[str, Any]:
@@ -254,6 +259,15 @@ def _row(trial: Trial, objectives: Iterable[str], names: Sequence[str], tied: se
         "params": [short(trial.params[name], 40) if name in trial.params else "" for name in names],
         "time": "" if trial.seconds is None else duration(trial.seconds),
         "is_best": trial.number in tied,
+    }
+
+
+def _failures(trials: Sequence[Trial]) -> dict[str, Any]:
+    """The last failures, and how many more there are."""
+    failed = [trial for trial in trials if trial.state == State.FAILED]
+    return {
+        "failures": [_failure(trial) for trial in failed[-FAILURES:]],
+        "hidden_failures": max(0, len(failed) - FAILURES),
     }
 
 
