@@ -77,11 +77,7 @@ def fit(
         if examples is not None:
             network.check_examples(*examples)
     batches = Batches(*train, batch_size, sampling, rng, updates)
-    known = evaluated if train_evaluated is None or evaluated == 0 else train_evaluated
-    shown = {} if known == 0 else {"train": (train[0][:known], train[1][:known])}
-    if validation is not None and evaluated != 0:
-        shown["val"] = (validation[0][:evaluated], validation[1][:evaluated])
-    how = _Reporting(shown, accuracy_after, loss_after_update)
+    how = _Reporting(_shown(train, validation, evaluated, train_evaluated), accuracy_after, loss_after_update)
     return _epochs(network, batches, optimizer, schedule or constant(), how, range(done, epochs))
 
 
@@ -92,6 +88,17 @@ def check_measuring(accuracy_after: str, evaluated: int | None, train_evaluated:
     for name, size in (("evaluated", evaluated), ("train_evaluated", train_evaluated)):
         if size is not None and (int(size) != size or size < 0):
             raise ValueError(f"`{name}` must be an integer >= 0 or None, but got ({name}={size})")
+
+
+def _shown(
+    train: Pairs, validation: Pairs | None, evaluated: int | None, train_evaluated: int | None
+) -> dict[str, Pairs]:
+    """The examples that `fit` measures on, by the prefix of their metrics; see there."""
+    known = evaluated if train_evaluated is None or evaluated == 0 else train_evaluated
+    shown = {} if known == 0 else {"train": (train[0][:known], train[1][:known])}
+    if validation is not None and evaluated != 0:
+        shown["val"] = (validation[0][:evaluated], validation[1][:evaluated])
+    return shown
 
 
 class _Reporting(NamedTuple):
