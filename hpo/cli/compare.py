@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from enum import StrEnum
@@ -42,6 +42,7 @@ from hpo.trial import Direction
 
 if TYPE_CHECKING:
     from hpo.compare.comparison import Comparison, Contrast
+    from hpo.compare.entries import Entry
     from hpo.statistics import Floats
     from hpo.study import Study
 
@@ -111,7 +112,7 @@ def compare(
     count, where = read_workers(workers), parse(storage)
     studies = [expand(word) for word in studies]
     home = None if out is None else absolute(out)  # an objective may change the working folder
-    from hpo.compare.entries import common_axis, read_entries, run_repeats
+    from hpo.compare.entries import read_entries, run_repeats
 
     entries = read_entries(
         studies,
@@ -130,30 +131,38 @@ def compare(
         run = partial(service.run, where=where, executors=executors, tracking=tracking, quiet=quiet)
         if run_repeats(entries, where, run, to_stderr):
             raise Interrupted.during(command)
-    from hpo.compare import comparison
-
-    axis = over.value if over is not None else common_axis(entries)
-    first = entries[0].study
-    sides = {entry.name: entry.traces for entry in entries}
-    metric, direction = first.metric, first.direction
-    reference: dict[str, float] = {}
-    try:
-        if len(first.objectives) > 1:
-            sides, reference = comparison.in_hypervolume(sides, first.objectives)
-            metric, direction = comparison.HYPERVOLUME, Direction.MAXIMIZE
-        found = comparison.compare(sides, direction, axis, target)
-    except ValueError as error:
-        raise SearchFailed(str(error)) from None
+    study = entries[0].study
+    found, metric, reference = _compared(entries, over, target)
     files = [] if home is None or out is None else [out / path.name for path in _draw(found, metric, home)]
     if as_json:
-        more = {"objectives": dict(first.objectives), "reference": reference} if reference else {}
+        more = {"objectives": dict(study.objectives), "reference": reference} if reference else {}
         print_json(_to_dict(found, metric) | more | {"files": [str(path) for path in files]})
     else:
         if reference:
-            _print_reference(first, reference)
+            _print_reference(study, reference)
         _print_comparison(found, metric)
         if files:
             write(f"\n{', '.join(map(str, files))}\n")
+
+
+def _compared(
+    entries: Sequence[Entry], over: Over | None, target: float | None
+) -> tuple[Comparison, str, dict[str, float]]:
+    """The comparison, what it compares, and the reference point of the hypervolume where it compares that."""
+    from hpo.compare import comparison
+    from hpo.compare.entries import common_axis
+
+    axis = over.value if over is not None else common_axis(entries)
+    study, sides = entries[0].study, {entry.name: entry.traces for entry in entries}
+    metric, direction = study.metric, study.direction
+    reference: dict[str, float] = {}
+    try:
+        if len(study.objectives) > 1:
+            sides, reference = comparison.in_hypervolume(sides, study.objectives)
+            metric, direction = comparison.HYPERVOLUME, Direction.MAXIMIZE
+        return comparison.compare(sides, direction, axis, target), metric, reference
+    except ValueError as error:
+        raise SearchFailed(str(error)) from None
 
 
 def _draw(found: Comparison, metric: str, folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from hpo import service
 from hpo.cli import options
 from hpo.cli.table import print_best
 from hpo.cli.text import browsed, print_json, write
-from hpo.cli.trials import failures as trial_failures
+from hpo.cli.trials import failures
 from hpo.errors import HpoError, Interrupted, SearchFailed
 from hpo.execution import in_cluster_job
 from hpo.executors import Executors
@@ -94,14 +94,7 @@ def run(
         to_stderr(f"{result.unwritten} trials are not in MLflow yet; to write them: hpo sync {study.name}")
     elif tracking != "none" and not as_json:
         write(_how_to_browse(tracking))
-    failures = trial_failures(result.trials, study.name, where)
-    if fruitless(result.trials):
-        last = result.trials[-1].error
-        reason = f": {failures}" if failures else ""
-        ending = f". The last one ended with:\n{last}" if last else ""
-        raise SearchFailed(f"no trial of {study.name} is complete{reason}{ending}")
-    if failures:
-        to_stderr(failures)
+    _report_failures(study, result.trials, where)
     if result.interrupted:
         raise Interrupted.during(command)
 
@@ -121,6 +114,22 @@ def _print_results(study: Study, trials: Sequence[Trial], where: Address, *, as_
         write(f"{study.name}: {total or 'no trials'} in {where}\n\n")
         if any(trial.state is State.COMPLETE for trial in trials):
             print_best(study, trials, 5)
+
+
+def _report_failures(study: Study, trials: Sequence[Trial], where: Address) -> None:
+    """Prints which trials have failed.
+
+    Raises:
+        SearchFailed: When no trial is complete.
+    """
+    failed = failures(trials, study.name, where)
+    if fruitless(trials):
+        last = trials[-1].error
+        reason = f": {failed}" if failed else ""
+        ending = f". The last one ended with:\n{last}" if last else ""
+        raise SearchFailed(f"no trial of {study.name} is complete{reason}{ending}")
+    if failed:
+        to_stderr(failed)
 
 
 def _how_to_browse(tracking: str) -> str:
