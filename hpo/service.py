@@ -254,11 +254,7 @@ def run(
         with mirroring.mirrored(study, uid, ledger.created, search.trials, tracking, notify) as mirror:
             _search(search, executors, folders, uid, mirror, on_interrupt, quiet=quiet, notify=notify)
         searched(search.trials)
-        status = "FAILED" if fruitless(search.trials) else "KILLED" if search.interrupted else "FINISHED"
-        unwritten = mirroring.drain(mirror, status, study.name, notify)
-        whole, later = publish and not search.interrupted, False
-        if tracking != "none" and not unwritten:
-            later = _publish(where, search, uid, tracking, whole=whole, wait=wait, notify=notify)
+        unwritten, later = _publish(where, search, uid, mirror, tracking, whole=publish, wait=wait, notify=notify)
     if later:  # the study is no longer locked
         afterwards.start(where, search.study, uid, tracking, notify)
     return SearchResult(search.trials, search.interrupted, unwritten)
@@ -292,23 +288,28 @@ def _search(
 
 
 def _publish(
-    where: Address, search: Search, uid: str, tracking: str, *, whole: bool, wait: bool, notify: Notify
-) -> bool:
-    """Completes the study's page in MLflow, or only its description unless ``whole``; ``wait`` as for :func:`run`.
+    where: Address, search: Search, uid: str, mirror: Tracker, tracking: str, *, whole: bool, wait: bool, notify: Notify
+) -> tuple[int, bool]:
+    """Has the mirror write the rest, and completes the study's page in MLflow: the ``whole`` one, or its description.
 
     Returns:
-        Whether parts of the page are left to a process that outlives this one.
+        How many trials are not in MLflow; and whether parts of the page are left to a process that outlives this one.
     """
     from hpo import afterwards
     from hpo import publish as publishing
 
-    later = whole and not wait and afterwards.outlives()
-    if whole:
-        parts = tuple(part for part in publishing.PARTS if not (later and part in publishing.LATER))
-        afterwards.complete(where, search.study, uid, search.trials, tracking, parts, notify)
-    else:
-        publishing.publish(where, search.study, uid, search.trials, tracking, ("description",), notify=notify)
-    return later
+    study, trials = search.study, search.trials
+    status = "FAILED" if fruitless(trials) else "KILLED" if search.interrupted else "FINISHED"
+    unwritten = mirroring.drain(mirror, status, study.name, notify)
+    if tracking == "none" or unwritten:
+        return unwritten, False
+    if search.interrupted or not whole:
+        publishing.publish(where, study, uid, trials, tracking, ("description",), notify=notify)
+        return 0, False
+    later = not wait and afterwards.outlives()
+    parts = tuple(part for part in publishing.PARTS if not (later and part in publishing.LATER))
+    afterwards.complete(where, study, uid, trials, tracking, parts, notify)
+    return 0, later
 
 
 # After a search ----------------------------------------------------------------------------------------------------
