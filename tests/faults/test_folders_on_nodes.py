@@ -12,29 +12,18 @@ from pathlib import Path
 
 import psutil
 import pytest
+from worker_killer import BEGINNING, END
 
 from hpo.ledger import snapshots
 from hpo.ledger.address import parse
 from hpo.trial import State, Trial, best_first
 
-# Its first attempt at every third trial on each node kills the worker that called it, after it has written something.
-PROGRAM = """
-import json, os, pathlib, signal, time
-lr, size = (json.loads(os.environ["HPO_PARAMS"])[name] for name in ("lr", "size"))
-folder, trial = pathlib.Path(os.environ["HPO_FOLDER"]), int(os.environ["HPO_TRIAL"])
-first = pathlib.Path(os.environ["HPO_CHECKPOINT"]) / "first"
-if trial % 3 == 1 and not first.exists():
-    first.touch()
-    (folder / "rubbish").touch()
-    os.kill(os.getppid(), signal.SIGKILL)
-    time.sleep(60)
-time.sleep(0.3)
-(folder / "model").write_text(str(lr))
+# A program that kills workers, and that keeps a link and a large file.
+PROGRAM = f"""{BEGINNING}
 (folder / "out").symlink_to("/etc/hostname")
 with (folder / "large").open("wb") as file:
-    file.truncate(size)
-print(json.dumps({"loss": lr}), flush=True)
-"""
+    file.truncate(params["size"])
+{END}"""
 STUDY = """
 name = "kept"
 objective = ["python", "{program}"]

@@ -12,22 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from worker_killer import BEGINNING, END
 
-# Its first attempt at every third trial kills the worker that called it, after it has written into its folder.
-PROGRAM = """
-import json, os, pathlib, signal, sys, time
-params = json.loads(os.environ["HPO_PARAMS"])
-folder, trial = pathlib.Path(os.environ["HPO_FOLDER"]), int(os.environ["HPO_TRIAL"])
-first = pathlib.Path(os.environ["HPO_CHECKPOINT"]) / "first"
-if trial % 3 == 1 and not first.exists():
-    first.touch()
-    (folder / "rubbish").touch()
-    os.kill(os.getppid(), signal.SIGKILL)
-    time.sleep(60)
-time.sleep(0.3)
-(folder / "model").write_text(str(params["lr"]))
-print(json.dumps({"loss": params["lr"]}), flush=True)
-"""
 STUDY = """
 name = "kept"
 objective = ["python", "program.py"]
@@ -43,7 +29,7 @@ budget.trials = 12
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 def test_a_killed_driver_and_killed_workers_leave_exactly_the_best_folders(tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(PROGRAM)
+    (tmp_path / "program.py").write_text(BEGINNING + END)
     (tmp_path / "s.toml").write_text(STUDY)
     environment = {key: value for key, value in os.environ.items() if key not in ("HPO_STORAGE", "RAY_ADDRESS")}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from command_line import QUICK, CommandLine
+from pseudo_terminal import drain
 
 FUNCTION = """
 def helper(a, b):
@@ -123,12 +124,7 @@ def test_on_a_terminal_it_asks(hpo: CommandLine) -> None:
     )
     os.close(end)
     os.write(master, b"small_objectives:curve\nloss\n")
-    shown = b""
-    try:
-        while part := os.read(master, 65536):
-            shown += part
-    except OSError:  # the other end is closed
-        pass
+    shown = drain(master)
     out, _ = process.communicate(timeout=60)
     os.close(master)
     assert process.returncode == 0

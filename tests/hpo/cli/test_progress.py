@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from command_line import QUICK, CommandLine
+from pseudo_terminal import drain
 from small_study import small_study
 
 from hpo.progress import Progress
@@ -88,12 +89,8 @@ def test_a_terminal_gets_a_bar_and_standard_output_stays_clean(hpo: CommandLine)
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "150"}
     process = subprocess.Popen(words, cwd=hpo.folder, env=environment, stdout=subprocess.PIPE, stderr=end, text=True)
     os.close(end)
-    shown = b""
     try:
-        while part := os.read(terminal, 65536):
-            shown += part
-    except OSError:  # the other end is closed
-        pass
+        shown = drain(terminal)
     finally:
         out, _ = process.communicate(timeout=60)
         os.close(terminal)

@@ -16,6 +16,7 @@ from typing import TextIO
 
 import pytest
 from command_line import QUICK, CommandLine
+from pseudo_terminal import drain
 from small_study import small_study
 
 from hpo.cli import text, trials
@@ -25,14 +26,9 @@ from hpo.trial import State, Trial
 WIDTHS = (60, 80, 100)
 
 
-def drain(terminal: int) -> str:
-    shown = b""
-    try:
-        while part := os.read(terminal, 65536):
-            shown += part
-    except OSError:  # the other end is closed
-        pass
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode()).replace("\r\n", "\n")
+def plain(terminal: int) -> str:
+    """All that was written to a terminal, without commands to it."""
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drain(terminal).decode()).replace("\r\n", "\n")
 
 
 @contextmanager
@@ -59,7 +55,7 @@ def shown_on(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
             monkeypatch.setattr(text, "_out", out)
             printed()
             out.close()
-            return drain(master)
+            return plain(master)
 
     return show
 
@@ -148,7 +144,7 @@ def test_show_on_a_terminal_of_its_own_process(width: int, hpo: CommandLine) -> 
         words = [sys.executable, "-m", "hpo", "show", "small"]
         process = subprocess.Popen(words, cwd=hpo.folder, env=environment, stdout=end, stderr=end)
         os.close(end)
-        shown = drain(master)
+        shown = plain(master)
         assert process.wait(60) == 0
     assert max(map(len, shown.splitlines())) <= width
     for trial in hpo("show", "small", "--json").json["best"]:

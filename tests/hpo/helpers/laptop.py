@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from command_line import Outcome
 from ray_cluster import RayCluster
@@ -17,9 +17,6 @@ from ray_cluster import RayCluster
 from hpo.ledger import snapshots as books
 from hpo.ledger.address import parse
 from hpo.trial import Trial
-
-if TYPE_CHECKING:
-    pass
 
 SECRET = "s3cret" + uuid.uuid4().hex
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from depth import examples
+from dying_writer import dies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +26,7 @@ from hpo.ledger.ledger import Ledger
 from hpo.requests import Connection
 from hpo.search.loop import Search
 from hpo.testing import small_study
-from hpo.testing.fakes import Died, ScriptedExecutor
+from hpo.testing.fakes import ScriptedExecutor
 from hpo.trial import State
 
 
@@ -167,7 +168,7 @@ def test_what_a_writer_did_before_it_died_is_answered_and_not_done_again(
     with closing(Letters(study.where, "small")) as letters:
         letter = letters.post(do, wanted)
         for dies_at in range(1, 20):
-            if _settle_and_die(study, monkeypatch, dies_at):
+            if not dies(monkeypatch, dies_at, lambda: requests.settle(study.where, "small")):
                 break
         answer = letters.answer(letter)
         assert answer is not None
@@ -184,28 +185,6 @@ def test_what_a_writer_did_before_it_died_is_answered_and_not_done_again(
     assert reports[0] == (do == "tell" and "failed" not in wanted)
     requests.settle(study.where, "small")
     assert snapshots.read(study.where, "small").trials == after.trials
-
-
-def _settle_and_die(study: Connection, monkeypatch: pytest.MonkeyPatch, at: int) -> bool:
-    """Lets a writer take up the requests, and die before its write number ``at``; whether it came to its end."""
-    writes = 0
-    durably = Ledger._durably
-
-    def count(self: Ledger, write: Any) -> Any:
-        nonlocal writes
-        writes += 1
-        if writes == at:
-            raise Died
-        return durably(self, write)
-
-    monkeypatch.setattr(Ledger, "_durably", count)
-    try:
-        requests.settle(study.where, "small")
-    except Died:
-        return False
-    finally:
-        monkeypatch.undo()
-    return True
 
 
 KILLED = """

@@ -124,12 +124,18 @@ def test_a_study_that_cannot_be_read_hides_no_other_and_can_be_deleted(
     assert books.names(address) == ["a", "c"]
 
 
-def test_a_trial_that_cannot_be_read_hides_no_other_study(tmp_path: Path) -> None:
-    address = parse(f"sqlite:///{tmp_path}/ledger")
+def two_studies(folder: Path) -> Address:
+    """A database with the studies "a" and "bad", of one trial each."""
+    address = parse(f"sqlite:///{folder}/ledger")
     for name in ("a", "bad"):
         clerk = Clerk(address, small_study(name=name))
         clerk.fill([0.5])
         clerk.ledger.close()
+    return address
+
+
+def test_a_trial_that_cannot_be_read_hides_no_other_study(tmp_path: Path) -> None:
+    address = two_studies(tmp_path)
     with closing(sqlite3.connect(str(address.path))) as connection:
         connection.execute(
             "UPDATE trial_system_attributes SET value_json = '{' WHERE trial_id = (SELECT max(trial_id) FROM trials)"
@@ -149,11 +155,7 @@ def test_a_trial_that_cannot_be_read_hides_no_other_study(tmp_path: Path) -> Non
     [("hpo:study", "{"), ("hpo:uid", "{"), ("hpo:created", '"soon"'), ("hpo:evaluations", "3")],
 )
 def test_a_damaged_attribute_of_a_study_in_a_database_hides_no_other(tmp_path: Path, key: str, text: str) -> None:
-    address = parse(f"sqlite:///{tmp_path}/ledger")
-    for name in ("a", "bad"):
-        clerk = Clerk(address, small_study(name=name))
-        clerk.fill([0.5])
-        clerk.ledger.close()
+    address = two_studies(tmp_path)
     with closing(sqlite3.connect(str(address.path))) as connection:
         row = (text, key)
         connection.execute("DELETE FROM study_user_attributes WHERE study_id = 2 AND key = ?", row[1:])

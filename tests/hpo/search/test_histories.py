@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dying_writer import dies
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -166,7 +167,7 @@ class Real:
         with closing(Letters(self._address, "small")) as letters:
             letter = letters.post(do, given)
             for at in deaths:
-                self._die_at(at, lambda: requests.settle(self._address, "small"))
+                dies(self._monkeypatch, at, lambda: requests.settle(self._address, "small"))
             requests.settle(self._address, "small")
             answer = letters.answer(letter)
             assert answer is not None
@@ -181,20 +182,6 @@ class Real:
                     Search(ledger.study, ledger, retry_failed=None).run(executor)
 
         run()
-
-    def _die_at(self, at: int, work: Callable[[], object]) -> None:
-        writes, durably = 0, Ledger._durably
-
-        def count(ledger: Ledger, write: Any) -> Any:
-            nonlocal writes
-            writes += 1
-            if writes == at:
-                raise Died
-            return durably(ledger, write)
-
-        with self._monkeypatch.context() as patch, suppress(Died):
-            patch.setattr(Ledger, "_durably", count)
-            work()
 
     def history(self) -> list[tuple[Any, ...]]:
         snapshot = snapshots.read(self._address, "small")
