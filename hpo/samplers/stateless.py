@@ -7,7 +7,7 @@ study's seed and the trial's number. All else that it needs to know it reads fro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import numpy as np
@@ -78,23 +78,23 @@ class StatelessSampler(BaseSampler):
 
 def cmaes(seed: int, space: Space, **options: Any) -> StatelessSampler:
     """CMA-ES (Hansen, 2016), Optuna's; choices and conditional parameters are drawn at random."""
-    return StatelessSampler(
-        seed,
-        space,
-        lambda own: CmaEsSampler(
-            seed=own, independent_sampler=RandomSampler(seed, space), warn_independent_sampling=False, **options
-        ),
-        # The number of dimensions of an evolution strategy is fixed; a conditional parameter would change it.
-        without=[parameter.name for parameter in space.parameters if parameter.when],
-    )
+    # The number of dimensions of an evolution strategy is fixed; a conditional parameter would change it.
+    conditional = [parameter.name for parameter in space.parameters if parameter.when]
+    return _of_optuna(CmaEsSampler, seed, space, options, without=conditional)
 
 
 def gp(seed: int, space: Space, **options: Any) -> StatelessSampler:
     """Bayesian optimization by a Gaussian process, Optuna's."""
-    return StatelessSampler(
-        seed,
-        space,
-        lambda own: GPSampler(
-            seed=own, independent_sampler=RandomSampler(seed, space), warn_independent_sampling=False, **options
-        ),
-    )
+    return _of_optuna(GPSampler, seed, space, options)
+
+
+def _of_optuna(
+    kind: Callable[..., BaseSampler], seed: int, space: Space, options: Mapping[str, Any], without: Container[str] = ()
+) -> StatelessSampler:
+    """One of Optuna's samplers, which draws at random what it does not choose itself."""
+
+    def make(own: int) -> BaseSampler:
+        rest = RandomSampler(seed, space)
+        return kind(seed=own, independent_sampler=rest, warn_independent_sampling=False, **options)
+
+    return StatelessSampler(seed, space, make, without=without)
