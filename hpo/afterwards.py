@@ -122,10 +122,10 @@ def complete(
     Returns:
         The parts that failed.
     """
-    said: list[str] = []
+    remarks: list[str] = []
 
     def hear(text: str) -> None:
-        said.append(text)
+        remarks.append(text)
         notify(text)
 
     log = _log(where, uid)
@@ -134,7 +134,7 @@ def complete(
         failed = publish.publish(where, study, uid, trials, tracking, parts, notify=hear)
         if failed:
             file.truncate(0)
-            file.write("\n".join([study.name, *said, ""]))
+            file.write("\n".join([study.name, *remarks, ""]))
         else:
             log.unlink(missing_ok=True)
     return failed

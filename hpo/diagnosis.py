@@ -58,7 +58,7 @@ def _pages(storage: str) -> list[str]:
     """The studies whose page in MLflow was to be completed after their search, and was not."""
     try:
         found = unfinished(parse(storage))
-    except InputError:  # said elsewhere
+    except InputError:  # reported elsewhere
         return []
     return [f"the report of {name} is not in MLflow: {redact(why)}; to retry: hpo sync {name}" for name, why in found]
 

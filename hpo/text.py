@@ -66,5 +66,5 @@ def error_line(error: str) -> str:
     lines = [line for line in error.splitlines() if line.strip()]
     frames = [index for index, line in enumerate(lines) if line.startswith('  File "')]
     after = lines[frames[-1] + 1 :] if frames else lines
-    said = [line for line in after if not line.startswith((" ", "Traceback (most recent call last)"))]
-    return said[0] if said else lines[-1] if lines else "unknown"
+    reasons = [line for line in after if not line.startswith((" ", "Traceback (most recent call last)"))]
+    return reasons[0] if reasons else lines[-1] if lines else "unknown"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hpo.best import front_of
-from hpo.cli.text import out, room, write
+from hpo.cli.text import line_length, out, write
 from hpo.study import Study
 from hpo.study.constraints import none_feasible
 from hpo.text import duration, printable
@@ -80,7 +80,7 @@ def _fitting(heads: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool
         longest = [max(map(cell_len, text.split()), default=0) for text in ([head, *cells] if words else [head])]
         widths.append(max(map(cell_len, [head, *cells])))
         least.append(max(*longest, *([min(NARROW, widths[-1])] if words else map(cell_len, cells)), 0))
-    excess = sum(widths) + GAP * (len(widths) - 1) - room()
+    excess = sum(widths) + GAP * (len(widths) - 1) - line_length()
     while excess > 0:
         index = max(range(len(widths)), key=lambda i: widths[i] if widths[i] > least[i] else -1)
         if widths[index] <= least[index]:
@@ -121,7 +121,7 @@ def print_pairs(pairs: Sequence[tuple[str, str]], *, beside: int = 4) -> None:
 
     name = max((cell_len(head) for head, _ in pairs), default=0) + 2
     entry = name + max((cell_len(cell) for _, cell in pairs), default=0)
-    beside = min(beside, (room() - INDENT + GAP) // (entry + GAP))
+    beside = min(beside, (line_length() - INDENT + GAP) // (entry + GAP))
     margin = " " * INDENT
     if beside >= 1:
         texts = [set_cell_size(set_cell_size(head, name) + cell, entry) for head, cell in pairs]
@@ -129,7 +129,7 @@ def print_pairs(pairs: Sequence[tuple[str, str]], *, beside: int = 4) -> None:
             write(margin + (" " * GAP).join(texts[start : start + beside]).rstrip() + "\n")
         return
     for head, cell in pairs:
-        left = max(NARROW, room() - INDENT - name)
+        left = max(NARROW, line_length() - INDENT - name)
         lines = textwrap.wrap(cell, left, break_long_words=False, break_on_hyphens=False)
         write(
             f"\n{margin}{' ' * name}".join([margin + set_cell_size(head, name) + "".join(lines[:1]), *lines[1:]]) + "\n"

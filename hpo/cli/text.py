@@ -58,8 +58,8 @@ def out() -> TextIO:
     return _out or sys.stdout
 
 
-def room() -> int:
-    """How many characters a line of the terminal holds; without end where results go to a pipe or a file."""
+def line_length() -> int:
+    """How many characters a line of the terminal holds; any number where results go to a pipe or a file."""
     if not out().isatty():
         return sys.maxsize
     wanted = os.environ.get("COLUMNS", "")
@@ -72,10 +72,10 @@ def room() -> int:
 
 
 def write_lines(lines: Iterable[str]) -> None:
-    """Writes prose; on a terminal, a line that is too long goes on in the next one, between two words."""
+    """Writes prose; on a terminal, lines that are too long are wrapped between two words."""
     for line in lines:
-        fits = len(line) <= room()
-        parts = [line] if fits else textwrap.wrap(line, room(), break_long_words=False, break_on_hyphens=False)
+        fits = len(line) <= line_length()
+        parts = [line] if fits else textwrap.wrap(line, line_length(), break_long_words=False, break_on_hyphens=False)
         write("\n".join(parts) + "\n")
 
 

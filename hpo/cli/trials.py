@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from hpo.cli.options import at_storage
 from hpo.cli.table import print_pairs
-from hpo.cli.text import room, write, write_lines
+from hpo.cli.text import line_length, write, write_lines
 from hpo.errors import InputError
 from hpo.ledger import DISCARDED_ATTR
 from hpo.ledger.address import Address
@@ -221,7 +221,7 @@ def plot(curve: Sequence[tuple[int, float]]) -> list[str]:
     else:
         labels[HEIGHT // 2] = f"{high:.4g}"
     margin = max(map(len, labels)) + 2
-    width = max(10, min(WIDTH, room() - margin - 2))
+    width = max(10, min(WIDTH, line_length() - margin - 2))
     cells = [[" "] * width for _ in range(HEIGHT)]
     for step, item in curve:
         column = round((step - first) / (last - first) * (width - 1))

@@ -37,7 +37,7 @@ from hpo.trial import Report
 
 # Begins the name of the variable that marks a child and everything it starts.
 MARK = "HPO_CHILD"
-# No report has more bytes; and what is said of a child whose pipes hold something else.
+# No report has more bytes. The error of a child whose pipes hold something else.
 LONGEST = 1 << 30
 GARBLED = "it wrote to pipes that are not its own"
 # Seconds for which a child may end by itself.
@@ -173,7 +173,7 @@ class Child:
         self._send(task)
 
     def _hear(self, task: Task) -> list[Event]:
-        """What the child has said since the last call, after a pause that only the attempt's end cuts short."""
+        """What the child has sent since the last call, after a pause that only the end of the attempt cuts short."""
         ended: Ended | None = self._receive() if self._events.poll(self.job.pause) else None
         try:
             items = list(self._reports.items())

@@ -25,7 +25,7 @@ _DSN = re.compile(r"(?i)(?:^|\s)(?:host|hostaddr|port|dbname|user|password|servi
 _SECRET_OPTION = re.compile(
     r"(?i)((?:^|[?&;,\s(])\w*(?:password|passwd|token|secret)\s*=\s*)('(?:\\.|[^'])*'|[^\s&;]*)"
 )
-# What may stand in a password as it is; % because one that is quoted already must stay so.
+# What stays as it is in a password; % because a quoted password must stay as it is.
 _PASSWORD = "%!$&'()*+,;=:~"
 
 
@@ -52,7 +52,7 @@ class Address:
 
     @property
     def relative(self) -> bool:
-        """Whether its file was named from the working folder on."""
+        """Whether its file was named relative to the working folder."""
         return self.path is not None and not Path(expand(self.url.removeprefix("sqlite:///"))).is_absolute()
 
     def __str__(self) -> str:
@@ -81,7 +81,7 @@ def parse(url: str) -> Address:
 
 
 def _quoted(rest: str) -> str:
-    """What follows ``postgresql://``; a ``/``, ``#``, ``?`` or ``@`` in the password is written as a URL needs it."""
+    """What follows ``postgresql://``, with a ``/``, ``#``, ``?`` or ``@`` in the password quoted as a URL needs it."""
     user, colon, tail = rest.partition(":")
     password, at, host = tail.rpartition("@")
     port = re.match(r"\d+(?=[/?#])", tail)  # then the last @ belongs to the options
@@ -91,7 +91,7 @@ def _quoted(rest: str) -> str:
 
 
 def redact(url: str) -> str:
-    """The address, or a text that holds some, without passwords: in the authority, among options and in a DSN."""
+    """A text without the passwords of the addresses in it: after a user's name, among options and in a DSN."""
     url = re.sub(r"(?<!http:)(?<!https:)(//[^\s/?#@:]*):\S*@", r"\1:***@", url)
     url = re.sub(r"(https?://[^\s/?#@:]*):(?!\d+[/?#])\S*@", r"\1:***@", url)  # :5000/ is a port
     return _SECRET_OPTION.sub(r"\1***", url)
@@ -133,7 +133,7 @@ def _probe_file(address: Address, path: Path, *, create: bool) -> None:
         if head and not head.startswith(b'{"'):
             raise StorageUnusable(f"storage: {name} is not an Optuna journal file")
         return
-    # Not opened by ourselves: closing it would drop the locks that SQLite has on it for this process.
+    # SQLite opens it: if this process closed the file itself, the locks that SQLite has on it would be lost.
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?immutable=1", uri=True)) as connection:
             connection.execute("PRAGMA schema_version")

@@ -90,7 +90,7 @@ def _copied(name: str, original: _Content | None, older: _Content | None, store:
     assert original is not None
     if older is not None:
         begun = UID_ATTR in older.user or not (older.user or older.trials)
-        died = begun and STUDY_ATTR not in older.user  # a process, while it made the copy
+        died = begun and STUDY_ATTR not in older.user  # the process that made the copy
         if died or _began_anew(name, original, older, to):
             store.delete_study(older.id)
             older = None
@@ -113,7 +113,7 @@ def _copied(name: str, original: _Content | None, older: _Content | None, store:
 
 
 def _began_anew(name: str, original: _Content, older: _Content, to: Address) -> bool:
-    """Whether the copy has trials that had not finished, and have changed since: nothing else may have.
+    """Whether trials that were unfinished in the copy have changed since; nothing else may have changed.
 
     Raises:
         StudyConflict: When bringing the copy up to the original would lose something.

@@ -84,9 +84,9 @@ def make(store: Journal | Sql, study: Study) -> int:
 
 
 def _introduce(store: Journal | Sql, study_id: int, study: Study) -> None:
-    """Says where the study's code lies; names the metric for Optuna's tools, and what is searched in its dashboard.
+    """Notes where the study's code is, the names of the metrics for Optuna's tools, and a text for its dashboard.
 
-    A note of a person's stays.
+    A text that a person has written there stays.
     """
     if store.get_study_user_attrs(study_id).get(FOLDER_ATTR) != study.folder:
         store.set_study_user_attr(study_id, FOLDER_ATTR, study.folder)

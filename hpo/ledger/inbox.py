@@ -138,7 +138,7 @@ class Inbox:
         elif time.monotonic() >= self._next:
             assert self._address.path is not None
             self._next = time.monotonic() + LOOK
-            with suppress(OSError):  # the writer finds out itself when it writes
+            with suppress(OSError):  # the writer notices when it writes
                 if (size := self._address.path.stat().st_size) != self._size:
                     self._size, self._found = size, self.fresh()
         return self._found
@@ -152,7 +152,7 @@ class Inbox:
             try:
                 store = store or connect(self._address)
                 self._found = store.requests(self._study_id)
-            except failures:  # the writer finds out itself when it writes
+            except failures:  # the writer notices when it writes
                 store = store and store.close()
         if store is not None:
             store.close()

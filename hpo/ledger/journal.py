@@ -26,7 +26,7 @@ from hpo.trial import Trial
 class Journal(JournalStorage):
     """Optuna's journal storage with a whole trial's end in one durable write.
 
-    It reads on from the journal's summary. Where somebody asks for a trial that only the summary knows, it reads all.
+    It reads the lines that follow the journal's summary; all lines when it needs a trial that only the summary has.
 
     Raises:
         StorageUnusable: When the file cannot be read, naming the line.
@@ -116,7 +116,7 @@ class Journal(JournalStorage):
         return {key: value for key, value in attrs.items() if key.startswith(REQUEST)}
 
     def summarize(self) -> Summary:
-        """What the journal says now; it is kept beside it, unless little has come since it was last."""
+        """The summary of the journal as it is now; written beside it, unless only little is new."""
         with self._thread_lock:
             self._sync_with_backend()
         known, replay = self._known, self._replay_result
@@ -207,11 +207,11 @@ class Journal(JournalStorage):
             self.set_trial_state_values(trial_id, trial.state, trial.values)
 
     def forget(self, study_id: int, key: str) -> None:
-        """Removes a study's attribute with a request: its readers drop it at this line."""
+        """Removes a study's attribute with a request: those who read the journal drop it at this line."""
         self.set_study_user_attr(study_id, key, None)
 
     def hang_up(self) -> None:
-        """Nothing is needed: every wait for a file has its own bound."""
+        """Nothing is needed: every wait for a file has its own time limit."""
 
     def close(self) -> None:
         """Nothing stays open between two calls."""

@@ -123,7 +123,7 @@ class JournalFile(JournalFileBackend):
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Holds appends back and writes them at once, synced, when the block ends well."""
+        """Collects appends; writes and syncs them together when the block ends without an error."""
         logs = self._batch = []
         try:
             yield

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hpo.ledger.journal import Journal
     from hpo.ledger.sql import Sql
 
-# Seconds to wait for a storage that is away: in all, between two tries, before the first word about it, after Ctrl-C.
+# Seconds to wait for a storage that is not available: in all, between two tries, before a remark, after Ctrl-C.
 PATIENCE, RETRY, QUIET, HURRY = 60.0, 0.5, 3.0, 3.0
 
 T = TypeVar("T")
@@ -77,8 +77,8 @@ class Ledger:
         Args:
             address: Where it is.
             study: The study.
-            notify: Receives a remark while a storage that is away is waited for.
-            adapt: Makes of the study's file, and of the attributes that the ledger has of it, the study to record.
+            notify: Receives remarks while the storage is not available.
+            adapt: Turns the study's file and its attributes in the ledger into the study to record.
 
         Raises:
             StudyLocked: When another process runs the study.
@@ -210,7 +210,7 @@ class Ledger:
         return trial_id
 
     def _durably(self, write: Callable[[bool], T]) -> T:
-        """Calls ``write(again)`` until the storage takes it, or has been away for :data:`PATIENCE` seconds."""
+        """Calls ``write(again)`` until it succeeds, or :data:`PATIENCE` seconds have passed."""
         began, again = time.monotonic(), False
         with self._watched():
             while True:
@@ -229,7 +229,7 @@ class Ledger:
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """Remarks from another thread that the storage does not answer, and in the end hangs up on a silent server."""
+        """Has another thread remark on a storage that does not answer, and at last close the connection to it."""
         if self._address.kind == "sqlite":  # its own timeout is shorter
             yield
             return
@@ -243,7 +243,7 @@ class Ledger:
             self._since = None
 
     def _look(self) -> None:
-        """Looks every now and then whether a write takes long; a thread for every write would cost more than it."""
+        """Checks now and then whether a write takes long; a thread for each write would cost more than the write."""
         last, remark_at = 0.0, QUIET
         while not self._closed.wait(min(QUIET, 0.5)):
             if (since := self._since) is None:
@@ -266,7 +266,7 @@ class Ledger:
         return HURRY if self._hurry else PATIENCE
 
     def hurry(self) -> None:
-        """From now on waits only :data:`HURRY` seconds for a storage that is away: the user wants to end."""
+        """From now on waits only :data:`HURRY` seconds for the storage: the user wants to end."""
         self._hurry = True
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ def encode(record: dict[str, Any], seq: int) -> bytes:
 
 
 def rewritten(first: bytes) -> bool:
-    """Whether another program has written all of a journal anew, with checksums that it copied: by its first line."""
+    """Whether another program has rewritten a whole journal and copied the checksums; its first line shows it."""
     with suppress(ValueError):
         record = json.loads(first)
         return isinstance(record, dict) and "crc" in record and not _sound(record, first)

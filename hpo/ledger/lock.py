@@ -33,7 +33,7 @@ from hpo.ledger.address import Address, connect_postgresql
 if TYPE_CHECKING:
     import psycopg
 
-# Seconds for which a taken lock is tried again: the connection of a holder that has just been killed is gone sooner.
+# Seconds for which a taken lock is tried again: the server drops the connection of a killed holder sooner.
 PATIENCE = 0.3
 
 _HOLDER = """
@@ -48,7 +48,7 @@ class Lock(Protocol):
     """Held from its creation to :meth:`release`."""
 
     def ensure(self) -> None:
-        """Takes the lock again where it went with a lost connection.
+        """Takes the lock again if it was lost with its connection.
 
         Raises:
             ConnectionError: While that cannot be done.

@@ -33,7 +33,7 @@ _CELLS = {float, int, str, type(None)}
 
 
 class Unfit(Exception):
-    """What follows needs more of the trials before than their summary has: read everything."""
+    """The next lines need more of earlier trials than the summary has: everything must be read."""
 
 
 @lru_cache(maxsize=1000)
@@ -43,7 +43,7 @@ def distribution(text: str) -> BaseDistribution:
 
 
 class Replay(JournalStorageReplayResult):
-    """What the lines of a journal that were read so far say.
+    """The studies and trials of a journal after the lines that were read so far.
 
     Args:
         worker: The prefix of the ids that this process writes under.

@@ -1,4 +1,4 @@
-"""A trial as one row of JSON, and the reports that the ledger keeps of it: only when somebody asks are they read."""
+"""A trial as one row of JSON, and its reports, which are read only when they are needed."""
 
 from __future__ import annotations
 

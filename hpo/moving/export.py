@@ -13,7 +13,7 @@ from typing import Any
 from hpo.trial import Trial
 
 Row = dict[str, Any]
-# The columns that hold moments, in seconds since the epoch.
+# The columns that hold times, in seconds since the epoch.
 MOMENTS = ("started", "ended", "time")
 
 
@@ -92,15 +92,15 @@ def to_csv(rows: Sequence[Row]) -> bytes:
 
 
 def to_json(rows: Sequence[Row]) -> bytes:
-    """A list of objects, one in each line, as in all JSON of hpo: moments are numbers, what is not finite is null."""
+    """A list of objects, one per line. As in all JSON of hpo, times are numbers, and NaN and infinities are null."""
     lines = [json.dumps({name: _finite(value) for name, value in row.items()}) for row in rows]
     return ("[\n  " + ",\n  ".join(lines) + "\n]\n" if lines else "[]\n").encode()
 
 
 def to_parquet(rows: Sequence[Row]) -> bytes:
-    """The same with types: numbers are numbers, and moments are timestamps in UTC.
+    """The rows as typed columns: numbers are numbers, and times are timestamps in UTC.
 
-    A column of values of several kinds, which those of a choice can be, holds JSON.
+    A column with values of several kinds, as a choice may have them, holds JSON.
     """
     import pyarrow
     from pyarrow import parquet

@@ -43,7 +43,7 @@ def prepare(
     word: str,
     strict: bool = False,
 ) -> Import:
-    """Chooses what of a source a study can take.
+    """Chooses the rows of a source that a study can take.
 
     Args:
         study: The study.
@@ -118,7 +118,7 @@ def _valued(study: Study, row: Trial) -> Trial:
 
 
 def _meant(study: Study, name: str, value: Any) -> Any:
-    """What a text stands for: of all that it may mean, what the study takes; the text itself where it takes nothing."""
+    """The value that a text stands for: of all that it may mean, the first that the study accepts."""
     fits: Callable[[Any], bool]
     if name in study.fixed:
         fits = lambda other: same(other, study.fixed[name])  # noqa: E731

@@ -31,7 +31,7 @@ class Plan:
         name: The other study's name.
         uid: Its identity.
         how: :data:`OBSERVATIONS` or :data:`ENQUEUE`.
-        changed: The keys by which its objective is another one.
+        changed: The keys by which its trials would have other values in this study.
         trials: Its trials that are valid in the space, as the study sees them; to enqueue, the best of them.
         left: The numbers of the others, each with the reason.
     """
@@ -82,10 +82,10 @@ def take_over(
     name: str | None = None,
     notify: Callable[[str], object] = lambda text: None,
 ) -> Study:
-    """Lets a study take over what its ``[from]`` table, or ``name``, says, unless that is done.
+    """Lets a study take over what its ``[from]`` table, or ``name``, asks for, unless that was done before.
 
-    The ledger has a note of it before it has the trials, and takes these at once: after a process that died in
-    between, the next one goes on.
+    The ledger gets a note of it first, and then all trials at once. When a process dies in between, the next one does
+    the rest.
 
     Args:
         study: The study.
@@ -129,7 +129,7 @@ def take_over(
 
 
 def _adopted(planned: Plan, *, counted: bool) -> list[Trial]:
-    """The trials as those of the new study; what another sampler noted is left behind."""
+    """The trials as those of the new study, without the notes of the other sampler."""
     more = {COUNTED: True} if counted else {}
     return [
         replace(

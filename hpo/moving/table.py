@@ -35,7 +35,7 @@ OWN = (
 
 
 def csv_trials(file: Path, study: Study, names: Mapping[str, str]) -> list[Trial]:
-    """A file's rows, with parameters as text; their numbers are those of the rows, the first below the head being 1.
+    """A file's rows as trials, with parameters as text; the row below the head is number 1.
 
     Args:
         file: The file, in UTF-8, with a head.

@@ -64,10 +64,10 @@ class Advisor:
             pruner=pruners.build(study.pruner.name, study.pruner.options, study.batch),
         )
         self._prunes = study.pruner.name != "none"
-        # TPE, narrowing and what does not learn know what to make of pruned trials.
+        # TPE, narrowing and samplers that do not learn need no help with pruned trials.
         self._penalizes = study.sampler.name not in SAMPLERS or SAMPLERS[study.sampler.name].ignores_pruned
         self._bounds = len(study.bounds)
-        self._told = study.sampler.name != "cmaes"  # the one that would not use constraints
+        self._knows_bounds = study.sampler.name != "cmaes"  # the only one that does not use them
         self._infeasible: list[int] = []
         self._ids: dict[int, int] = {}
         self._queue = [study.space.encode(point) for point in study.enqueue]
@@ -95,7 +95,7 @@ class Advisor:
         """A new trial.
 
         Args:
-            point: Some of its parameters; None for those of the next enqueued point, or of the sampler's choice.
+            point: Some of its parameters; None for the next enqueued point, or else the sampler's choice.
             notes: What is to be noted with it.
         """
         with _without_experimental_warnings(), self._penalty():
@@ -117,9 +117,11 @@ class Advisor:
 
     @contextmanager
     def _penalty(self) -> Iterator[None]:
-        """Shows trials in another way, while it is asked, to a sampler that does not know what they mean."""
+        """While the block lasts, shows infeasible trials to the sampler as :mod:`hpo.search.penalty` describes."""
         trials = self._study.get_trials(deepcopy=False) if self._penalizes else []
-        shown = penalty.shown(trials, self._infeasible, self._study.directions, self._bounds, told=self._told)
+        shown = penalty.shown(
+            trials, self._infeasible, self._study.directions, self._bounds, knows_bounds=self._knows_bounds
+        )
         for trial in shown:
             self._storage._set_trial(trial._trial_id, trial)
         try:

@@ -1,8 +1,8 @@
 """What other processes ask of a search: edits, trials by hand, leases (``hpo set``, ``add``, ``ask``, ``tell`` ...).
 
 The loop takes up the requests in the ledger's inbox; on a stopped study, a command that holds the study's lock does.
-A request is done once: what it does is durable, and known as its work, before its answer is. So a writer that died
-between the two left either nothing, or what the next one finds and answers for.
+A request is done once. What it does is written first, with the request's id; its answer is written after that. When a
+writer dies between the two, the next one finds the work by the id, and only answers.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class Desk:
         }
 
     def take_up(self, *, fresh: bool = False) -> None:
-        """Does what is asked, in the order in which it was asked, and takes leases back that have run out.
+        """Does what is asked, the oldest request first, and takes back leases that have run out.
 
         Args:
-            fresh: Look for requests that are not a moment old, too.
+            fresh: Read the inbox now; otherwise what was read a moment ago is enough.
 
         Raises:
             SearchFailed: When as many trials in a row have failed as the study allows.
@@ -81,13 +81,13 @@ class Desk:
             answer: dict[str, Any] = {"done": done}
         except (StorageError, StudyLocked):
             raise
-        except SearchFailed as error:  # what was told is recorded; that it was the last straw is for the driver
+        except SearchFailed as error:  # the trial's end is recorded; that the search has failed is for the driver
             failed, answer = error, {"done": self._leases.told(request)}
         except InputError as error:
             answer = {"refused": str(error)}
         except HpoError:
             raise
-        except Exception as error:  # a request that ends its writer would end every next one
+        except Exception as error:  # a request that crashed this writer would crash each one after it
             answer = {"refused": f"{request.command}: {type(error).__name__}: {error}"}
         self._ledger.set(key, stored | {"answer": answer})
         self._answered.add(key)
@@ -134,7 +134,7 @@ class Desk:
         done = self._made_by(request)
         if not done:
             point = read_point(Place(request.command), request.get("point"), search.study.space)
-            request.check_room(search)
+            request.check_budget(search)
             search.begin(search.advisor.ask(point, {BY_HAND: request.mark()}))
             done = [search.trials[-1]]
             search.publish(done[0].number)

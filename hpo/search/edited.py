@@ -17,7 +17,7 @@ from hpo.study.edits import Edit, from_json, overlaid
 def open_edited(where: Address, study: Study, notify: Callable[[str], None]) -> tuple[Ledger, list[Edit]]:
     """Opens a ledger, which records the study with its edits and with what it takes over from another one.
 
-    It says which edits hold, and which hold no more.
+    Remarks name the edits that hold, and those that no longer do.
 
     Args:
         where: The ledger.

@@ -1,7 +1,7 @@
-"""Folders of trials that are on nodes of a cluster: which ones come here, one after another, in the background.
+"""Trials' folders on the nodes of a cluster: those to keep are fetched in the background, one after another.
 
-Where a folder is stands in a file beside its place here, before the ledger has the end of its trial. A driver that dies
-before the folder has arrived leaves the file, and the next run fetches what is still there.
+Before the ledger has the end of a trial, a file where its folder will be names the node that has it. When a driver dies
+before the folder has arrived, the file stays, and the next run fetches the folder if it is still there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hpo.execution import ARRIVING, Nodes
 
 # The file with a folder's place.
 PLACE = "place"
-# Seconds after which a person is told what is waited for.
+# Seconds after which a remark tells the user what the driver waits for.
 NOTICE = 3.0
 
 
@@ -44,7 +44,13 @@ class FoldersElsewhere:
         self._untidy = False
 
     def connect(self, nodes: Nodes | None, uid: str, *, untidy: bool) -> None:
-        """From now on folders can be fetched, if there are nodes; untidy ones may hold what an earlier run has left."""
+        """Begins to work with the nodes, if there are any.
+
+        Args:
+            nodes: The nodes; None without a cluster.
+            uid: The ledger's identity of the study.
+            untidy: Whether earlier runs may have left folders on them.
+        """
         self._nodes, self.uid, self._untidy = nodes, uid if nodes else "", untidy
         if self.places and nodes is None:
             self._notify(
@@ -53,7 +59,7 @@ class FoldersElsewhere:
             )
 
     def begin(self, number: int, attempt: int) -> None:
-        """An attempt begins: nothing that an earlier one has left is the trial's."""
+        """An attempt begins: what an earlier one has left no longer belongs to the trial."""
         self._forget(number)
         self._untidy = self._untidy or attempt > 1
 
@@ -133,5 +139,5 @@ class _Transfer(threading.Thread):
     def run(self) -> None:
         try:
             self._fetch()
-        except Exception as error:  # whatever it is, the thread that reads it decides
+        except Exception as error:  # the thread that reads it decides what to do
             self.error = error

@@ -74,7 +74,7 @@ def links(own: Path | None, page: Path) -> dict[int, dict[str, str]]:
 class TrialFolders:
     """Two folders per trial: a checkpoint, until the trial has finished, and one of its own, as long as it is kept.
 
-    A folder is made by the worker, where the objective asks for it; here, names are given and old ones removed.
+    Workers make the folders for which objectives ask; this class names them and removes old ones.
 
     Args:
         checkpoints: Holds a checkpoint per trial, which survives a retry.
@@ -140,7 +140,7 @@ class TrialFolders:
 
     @contextmanager
     def gathering(self, nodes: Nodes | None, trials: Sequence[Trial], uid: str) -> Iterator[None]:
-        """Fetches what is kept from the nodes of a cluster during the block, and the rest of it at its end.
+        """During the block, fetches kept folders from the nodes of a cluster; at its end, waits for the rest.
 
         Args:
             nodes: The nodes; None without a cluster.
@@ -155,7 +155,7 @@ class TrialFolders:
         self.elsewhere.sweep()
 
     def tidy(self, trials: Sequence[Trial], finished: Trial | None = None) -> None:
-        """Removes the folders that are not kept; a better trial's is complete and here before that of a worse one goes.
+        """Removes the folders that are not kept, each only when the folder of the better trial is here and complete.
 
         Args:
             trials: All trials of the study.
@@ -179,7 +179,7 @@ class TrialFolders:
         away.fetch({trial.number: self.own(trial.number) for trial in self._kept([*there, *coming])})
 
     def _kept(self, trials: Iterable[Trial]) -> Sequence[Trial]:
-        """Those of the trials whose folders are kept if there are no others."""
+        """The trials whose folders are kept when there are only these."""
         if self._keep is None:
             return list(trials)
         if self._keep == 1 and len(self._objectives) > 1:
@@ -187,7 +187,7 @@ class TrialFolders:
         return ranked(trials, self._objectives)[: self._keep]
 
     def _remove(self, folder: Path) -> None:
-        """Removes a folder; a link is removed, what it points to stays, and what resists is left."""
+        """Removes a folder, or a link without what it points to; what cannot be removed is left, with a remark."""
         try:
             if folder.is_symlink():
                 folder.unlink()

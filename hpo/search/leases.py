@@ -1,4 +1,4 @@
-"""Trials that other programs run: leased for some time, and ended by what these tell (``hpo ask``, ``hpo tell``)."""
+"""Trials that other programs run: leased for some time, and ended by these (``hpo ask``, ``hpo tell``)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LONGEST = 30 * 86400.0
 
 
 class Leases:
-    """Leases trials of a search, and hears of them.
+    """Leases trials of a search, and takes their reports and results.
 
     Args:
         search: The search.
@@ -37,7 +37,7 @@ class Leases:
         self._search, self._ledger = search, ledger
 
     def expire(self) -> None:
-        """Takes back what was not told in time: it waits for the next one who asks, or for the driver's workers."""
+        """Takes back leases that have run out: their trials wait for the next request, or for the driver's workers."""
         for trial_number, running in list(self._search.leased.items()):
             if running.trial.notes[LEASE]["until"] < time.time():
                 self._search.again(running.trial)
@@ -59,7 +59,7 @@ class Leases:
         if (trial := search.take()) is None:
             waits = "the trials of the batch under way must end before the next batch is chosen"
             return {"number": None, "why": spent(search) or waits}
-        if trial.attempt > 1:  # what the last one who had it reported
+        if trial.attempt > 1:  # the reports of the attempt before
             self._ledger.note(trial.number, REPORTS, pack(()))
         now = time.time()
         running = Running(replace(trial, started=now, worker=request.by), started=time.monotonic())
@@ -108,7 +108,7 @@ class Leases:
     # Telling -------------------------------------------------------------------------------------------------------
 
     def tell(self, request: Request) -> dict[str, Any]:
-        """Hears of a leased trial: a report, its value, or that it has failed. Equal news twice are harmless."""
+        """Takes a report of a leased trial, its value, or its failure; the same twice is harmless."""
         trial = request.trial(self._search.trials)
         ways = [way for way in ("value", "report", "failed") if request.get(way) is not None]
         if len(ways) != 1:
@@ -122,7 +122,7 @@ class Leases:
         return self.told(request)
 
     def told(self, request: Request) -> dict[str, Any]:
-        """The answer to what was told."""
+        """The answer to :meth:`tell`: what has become of the trial."""
         trial = request.trial(self._search.trials)
         scored = trial.scored(self._search.study.objectives)
         return {"number": trial.number, "state": trial.state, **scored, "stop": trial.state is State.PRUNED}
@@ -161,7 +161,7 @@ class Leases:
         metrics = _metrics(request, "report", {key: value for key, value in given.items() if key != "step"})
         wanted = search.study.objectives.keys()
         if trial.finished:
-            if trial.state is not State.PRUNED:  # of a pruned trial, the answer says so again
+            if trial.state is not State.PRUNED:  # the answer repeats that it is pruned
                 same = any(
                     report.step == given.get("step") and _same(report.metrics, metrics) for report in trial.reports
                 )
@@ -188,7 +188,7 @@ class Leases:
         elif not _same(before.metrics, metrics):
             raise request.error("report", f"step {step} was reported before, with {dict(before.metrics)}", given)
         elif last.reports[-1] is before and metrics.keys() >= wanted and search.advisor.should_prune(trial.number):
-            running.stopping = True  # the writer that heard it died before it could say so
+            running.stopping = True  # the writer that got the report died before it could answer
         if running.stopping:
             search.hear(Ended(trial.number, running.trial.attempt, Outcome.STOPPED, time.time()))
 
@@ -199,7 +199,7 @@ class Leases:
         self._search.advisor.report(running.trial.number, report.step, values)
 
     def _check_same(self, request: Request, trial: Trial, state: State, same: bool, told: Any) -> None:
-        """Checks that what is told of a trial that has ended is what is known."""
+        """Checks that what is told of a trial that has ended agrees with the ledger."""
         if trial.state is not state or not same:
             known = f"{trial.state}" + ("" if not trial.values else f" with {', '.join(map(str, trial.values))}")
             rule = f"trial {trial.number} has ended: {known}; this contradicts it"
@@ -229,5 +229,5 @@ def _metrics(request: Request, key: str, given: Mapping[str, Any]) -> dict[str, 
 
 
 def _same(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
-    """Whether two reports say the same; NaN is NaN."""
+    """Whether two reports have the same metrics; NaN equals NaN."""
     return one.keys() == other.keys() and all(str(one[name]) == str(other[name]) for name in one)

@@ -45,9 +45,8 @@ class Search:
         study: What to search.
         ledger: Where it is recorded; trials that it already holds are kept, running ones are run again.
         folders: The folders of its trials; None for trials without any.
-        retry_failed: Run all failed trials again; None for none of them. Otherwise only those are run again with which
-            the study stopped: the latest in a row, if they are as many as ``trial.stop_after_failures``, or all that
-            there are.
+        retry_failed: True runs all failed trials again, None runs none. False runs those again that stopped the study:
+            the latest failures in a row, when they are as many as ``trial.stop_after_failures``, or all its trials.
 
     Attributes:
         trials: All trials of the study, in order of their numbers.
@@ -158,12 +157,12 @@ class Search:
         if self.retries and not self.waiting:
             self.begin(self.advisor.ask_again(self.retries.popleft()))
         if self.spent is None:
-            for _ in range(min(self._wanted(), self.room)):
+            for _ in range(min(self._wanted(), self.remaining)):
                 self.begin(self.advisor.ask())
         return self.waiting.popleft() if self.waiting else None
 
     @property
-    def room(self) -> int:
+    def remaining(self) -> int:
         """How many more trials the budget allows to begin."""
         under_way = (running.trial for running in (*self.running.values(), *self.leased.values()))
         unfinished = self._meter.counted([*self.waiting, *under_way])
@@ -219,11 +218,11 @@ class Search:
                 self._hear_reports(running, event)
             else:
                 self._hear_end(running, event)
-        finally:  # watchers see also the trial with which the search gives up
+        finally:  # watchers also see the trial after which the search gives up
             self.publish(event.number)
 
     def publish(self, number: int) -> None:
-        """Shows a trial as it is now."""
+        """Shows the watchers a trial as it is now."""
         running = self.running.get(number) or self.leased.get(number)
         if running is not None:
             self.trials[number] = running.now()
@@ -234,7 +233,7 @@ class Search:
         wanted, number = tuple(self.study.objectives), event.number
         for report in event.reports:
             if running.stopping:
-                return  # what comes between a decision to stop and its effect does not count
+                return  # reports between the decision to stop and its effect do not count
             if not running.reports and report.metrics.keys().isdisjoint(wanted):
                 self._misnamed(running, report)
             running.reports.append(report)
@@ -252,14 +251,14 @@ class Search:
         raise ObjectiveError(f"{file}: {key}: {rule}", file=file, key=key, rule=rule, value=self.study.metric)
 
     def stop(self, running: Running) -> None:
-        """Ends a trial, which is pruned then: at its next report, or at once where it is leased."""
+        """Prunes a trial: at its next report, or at once where it is leased."""
         running.stopping = True
         self._stop(running.trial.number)
 
     def _hear_end(self, running: Running, event: Ended) -> None:
         running.trial, running.place = replace(running.trial, ended=event.time), event.place
         if running.stopping:
-            # However it ended: how far it came after the decision is a matter of timing, and must not matter.
+            # However it ended: how far it came after the decision depends on timing, which must change nothing.
             error = event.error if event.how in (Outcome.RAISED, Outcome.INFEASIBLE) else None
             self.finish(running, State.PRUNED, running.last(self.study.objectives).values(), error)
         elif event.how is Outcome.LOST:
@@ -289,13 +288,13 @@ class Search:
         self.again(trial)
 
     def again(self, trial: Trial) -> None:
-        """Has a trial, whose attempt was lost, wait for its next one."""
+        """Queues a trial whose attempt was lost for its next attempt."""
         self.advisor.forget_reports(trial.number)
         self._release(replace(trial, attempt=trial.attempt + 1))
         self.waiting.append(self.trials[trial.number])
 
     def _release(self, trial: Trial) -> None:
-        """Takes a trial that has not finished away from where it runs."""
+        """Takes an unfinished trial from what runs; it can be run again."""
         self._let_go(trial.number)
         self.trials[trial.number] = fresh(trial)
 
@@ -315,7 +314,7 @@ class Search:
     def finish(
         self, running: Running, state: State, values: Iterable[float | None] = (), error: str | None = None
     ) -> None:
-        """Durable first, counted afterwards."""
+        """Ends a trial: the ledger has it before the budget counts it."""
         known = tuple(value for value in values if value is not None and math.isfinite(value))
         trial = replace(
             running.trial,

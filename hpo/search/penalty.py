@@ -1,4 +1,4 @@
-"""What samplers that learn from complete trials alone are shown of trials that are not feasible."""
+"""How infeasible trials are shown to samplers that learn from complete trials only."""
 
 from __future__ import annotations
 
@@ -13,22 +13,29 @@ from hpo.trial import CONSTRAINTS, violation_of
 
 
 def shown(
-    trials: Sequence[Any], infeasible: Collection[int], directions: Sequence[StudyDirection], bounds: int, *, told: bool
+    trials: Sequence[Any],
+    infeasible: Collection[int],
+    directions: Sequence[StudyDirection],
+    bounds: int,
+    *,
+    knows_bounds: bool,
 ) -> list[Any]:
     """Copies of the trials that are to be shown as complete and bad.
 
-    An infeasible trial is as bad as the worst complete one in every objective. Where the sampler is not told of the
-    bounds of metrics, trials that violate them are worse than those that do not: the more, the further they are beyond.
+    An infeasible trial is as bad as the worst complete one in every objective. For a sampler that does not know the
+    bounds of metrics, a trial that violates them is worse than that, the more so the further it is beyond them.
 
     Args:
         trials: Optuna's trials, in order of their numbers.
         infeasible: The numbers of the infeasible ones.
         directions: Of the objectives.
         bounds: How many metrics have bounds.
-        told: Whether the sampler is told of them.
+        knows_bounds: Whether the sampler uses them itself.
     """
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    violations = {} if told else {t.number: v for t in complete if (v := violation_of(t.constraints.values())) > 0}
+    violations = (
+        {} if knows_bounds else {t.number: v for t in complete if (v := violation_of(t.constraints.values())) > 0}
+    )
     if not complete or not (infeasible or violations):
         return []
     signs = [1.0 if direction is StudyDirection.MINIMIZE else -1.0 for direction in directions]
@@ -43,7 +50,7 @@ def shown(
         beyond = violations.get(number, last)
         trial.state = TrialState.COMPLETE
         trial.values = [w + s * beyond * unit for w, s, unit in zip(worst, signs, scale, strict=True)]
-        if bounds and told and number in infeasible:
+        if bounds and knows_bounds and number in infeasible:
             trial.system_attrs = {**trial.system_attrs, CONSTRAINTS: [1.0] * bounds}
         found.append(trial)
     return found

@@ -83,7 +83,7 @@ class Request:
             raise self.error("trial", f"there is no trial {number!r}; {known}", number, got="")
         return trials[number]
 
-    def check_room(self, search: Search) -> None:
+    def check_budget(self, search: Search) -> None:
         """Checks that the budget allows one more trial.
 
         Raises:
@@ -99,4 +99,4 @@ def spent(search: Search) -> str | None:
     """Why no more trials may begin, in words; None where they may."""
     if (limit := search.spent) is not None:
         return f"the budget is spent: {limit}"
-    return None if search.room > 0 else "the budget is spent once the trials under way have ended"
+    return None if search.remaining > 0 else "the budget is spent once the trials under way have ended"

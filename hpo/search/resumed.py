@@ -12,7 +12,7 @@ from hpo.trial import LEASE, RETRY_OF, State, Trial, by_end, own
 
 
 def leases(trials: Iterable[Trial]) -> dict[int, Running]:
-    """The trials of a ledger that are leased, by number, as their lease says; it may have run out."""
+    """The leased trials of a ledger, by number; a lease may have run out."""
     found = {}
     for trial in trials:
         if not trial.finished and LEASE in trial.notes:
@@ -25,7 +25,7 @@ def leases(trials: Iterable[Trial]) -> dict[int, Running]:
 
 
 def as_found(trials: Iterable[Trial], leased: Mapping[int, Running]) -> list[Trial]:
-    """The trials of a ledger as the search has them: those that nobody runs any more are to run again."""
+    """The trials of a ledger as the search has them: unfinished ones that are not leased are to run again."""
     return [
         leased[trial.number].now() if trial.number in leased else trial if trial.finished else fresh(trial)
         for trial in trials
@@ -38,7 +38,7 @@ def to_retry(trials: Sequence[Trial], limit: int, everything: bool | None) -> li
     Args:
         trials: All trials.
         limit: How many failures in a row stop the study; 0 for any number.
-        everything: All of them; None for none. Otherwise only those with which the study stopped.
+        everything: True for all of them, None for none, False for those that stopped the study.
     """
     if everything is None:
         return []

@@ -19,8 +19,8 @@ class Running:
     Attributes:
         trial: The trial, without the reports of this attempt.
         reports: What this attempt has reported.
-        started: When the loop heard that it started, on the driver's monotonic clock; before that, by when it should
-            have heard it.
+        started: When the loop heard that it started, on the driver's monotonic clock; before that, the latest moment
+            at which it should.
         stopping: Whether the pruner, or a person, has decided to end it.
         place: Where its own folder is, when it is on a node that does not share the driver's.
     """

@@ -1,4 +1,4 @@
-"""One trial's parameters, such that they break no constraint, whatever the sampler knows of constraints."""
+"""Chooses one trial's parameters so that they break no constraint, also with samplers that know no constraints."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hpo.errors import SearchFailed
 from hpo.study.space import Space
 from hpo.trial import FIXED, REDRAW
 
-# How often a sampler is asked; then points are drawn from the space, so many at most. A sampler that learns gets the
-# nearest of some to what it wanted.
+# How often a sampler is asked before points are drawn from the space, and how many are drawn at most. Of so many that
+# break no constraint, a sampler that learns gets the one nearest to its own suggestion.
 ASKED, DRAWN, NEAR = 5, 1_000_000, 100
 
 

@@ -90,7 +90,7 @@ def _read_target(place: Place, raw: Any, objectives: Sequence[str]) -> float | d
 
 
 def in_words(limit: float | Mapping[str, float]) -> str:
-    """The value of a limit in a resolved study."""
+    """A limit of a resolved study, in words."""
     if isinstance(limit, Mapping):  # the target of several objectives
         return " and ".join(f"{name} {value:g}" for name, value in limit.items())
     return f"{limit:g}"
@@ -116,7 +116,7 @@ class BudgetMeter:
             self.add(trial)
 
     def add(self, trial: Trial) -> None:
-        """Counts a trial that has finished; one that was taken over counts only where the study says so."""
+        """Counts a finished trial; one that was taken over counts only with ``count = true`` in ``[from]``."""
         if trial.origin and not trial.counted:
             return
         self.finished += trial.counted

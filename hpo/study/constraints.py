@@ -27,7 +27,7 @@ _BOUNDS = {"min": Field(number(), None), "max": Field(number(), None)}
 
 @dataclass(frozen=True)
 class Bounds:
-    """Between what a metric's last value must lie; None for no bound."""
+    """The bounds of a metric's last value; None for no bound."""
 
     min: float | None
     max: float | None
@@ -103,7 +103,7 @@ def judged_again(bounds: Mapping[str, Bounds], trial: Trial) -> dict[str, Any]:
 
 
 def none_feasible(bounds: Mapping[str, Bounds], trials: Iterable[Trial]) -> str | None:
-    """That every complete trial violates bounds, and which one is nearest; None where that is not so."""
+    """A sentence that all complete trials violate bounds, and which is nearest; None where one is feasible."""
     trial = nearest(trials)
     if trial is None:
         return None

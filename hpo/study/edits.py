@@ -1,7 +1,7 @@
-"""Edits of a study while it runs or rests (``hpo set``): kept in the ledger, they lie over the study's file.
+"""Edits of a study by ``hpo set``: the ledger keeps them, and they override the study's file.
 
-An edit holds until the file itself changes what was edited: then the file holds. A sampler, or a pruner, is one thing:
-its options depend on its name, so a change of any of them in the file ends the edits of all of them.
+An edit holds until the file changes the same key. All keys of the sampler count as one here, because its options depend
+on its name: when the file changes any of them, the edits of all of them end. The same is true of the pruner.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Edit:
         request: The request that asked for it.
         key: The key, dotted.
         text: Its new value, as it was typed.
-        was: What the file says of the key, or of its whole sampler or pruner; the edit holds as long as it says so.
+        was: The file's value of the key, or its whole sampler or pruner; the edit holds until the file changes it.
         before: The value that it replaced, in words.
         time: Seconds since the epoch.
         by: Who asked for it.
@@ -113,7 +113,7 @@ def edited(
 
 
 def overlaid(study: Study, edits: Sequence[Edit]) -> tuple[Study, list[Edit]]:
-    """A study's file with the edits that hold; and all edits, where those that the file has overtaken hold no more.
+    """A study's file with the edits that hold; and all edits, with those marked as ended that the file has overtaken.
 
     Raises:
         InputError: When the file and an edit contradict each other.

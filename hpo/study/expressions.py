@@ -154,7 +154,7 @@ class Expression:
     root: Node
 
     def holds(self, values: Values) -> bool:
-        """Whether it is true of these parameters; it is as well where they lack one that it names."""
+        """Whether it holds for these parameters; it also holds where one that it names is missing."""
         if not self.names <= values.keys():
             return True
         try:

@@ -94,7 +94,7 @@ def read_value(place: Place, value: Any, read: Callable[[Any], Any]) -> Any:
 
 
 def _rule(field: Field) -> str:
-    """The rule that an absent key's value would have to obey, as its reader states it."""
+    """The rule for the value of an absent key, as its reader states it."""
     try:
         field.read(None)
     except ValueError as rule:

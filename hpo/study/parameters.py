@@ -20,7 +20,7 @@ from hpo.text import short
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-# How far from a lattice, in steps, a real number may lie: what was computed in binary is taken for what was meant.
+# How far from a point of its lattice, in steps, a real number may be: binary arithmetic rounds.
 _NEAR = 1e-8
 
 
@@ -83,7 +83,7 @@ class Parameter(Protocol):
         """What a value must be, in a few words."""
 
     def distribution(self) -> BaseDistribution:
-        """The same for Optuna."""
+        """The parameter as Optuna's distribution."""
 
     def to_dict(self) -> dict[str, Any]:
         """The parameter as a study file's table, without what is default or absent."""

@@ -83,7 +83,7 @@ def read_point(place: Place, raw: Any, space: Space) -> dict[str, Any]:
 
 
 def content(stored: Mapping[str, Any]) -> str:
-    """What tells one point, as Optuna stores it, from another, whatever the order of its parameters."""
+    """A text that equal points share, whatever the order of their parameters; of a point as Optuna stores it."""
     return json.dumps(dict(stored), sort_keys=True)
 
 

@@ -22,7 +22,7 @@ from hpo.trial import State, Trial, best_first, counts, origins
 LONGEST = 7900
 VERSIONS = ("optuna", "ray", "mlflow", "numpy")
 BEST = 5
-# The tags of a trial's source that hold whoever runs it.
+# The tags of a trial's source that do not depend on who runs it.
 SOURCE = ("mlflow.source.name", "mlflow.source.type")
 
 
@@ -63,10 +63,10 @@ def source_tags(study: Study) -> dict[str, str]:
 def _git(*words: str) -> str:
     """What git says of the working folder; nothing where there is no git, or no repository."""
     try:
-        said = subprocess.run(["git", *words], capture_output=True, text=True, check=False, timeout=5)
+        ended = subprocess.run(["git", *words], capture_output=True, text=True, check=False, timeout=5)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return said.stdout.strip() if said.returncode == 0 else ""
+    return ended.stdout.strip() if ended.returncode == 0 else ""
 
 
 def description(study: Study, trials: Sequence[Trial]) -> str:

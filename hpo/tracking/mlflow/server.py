@@ -119,7 +119,7 @@ class Guard:
 
 
 class Landing:
-    """Shows the study to whoever comes to the root, where MLflow would show its own home.
+    """Shows the study at the root address, where MLflow would show its own home page.
 
     Args:
         app: The server behind it.
