@@ -27,9 +27,9 @@ STUDIES = (
 )
 
 
-def studies(names: Sequence[str] = STUDIES, overrides: Sequence[str] = ()) -> list[Study]:
+def studies(names: Sequence[str] = STUDIES) -> list[Study]:
     """The chapter's studies, read from ``studies/``."""
-    return [load(ROOT / "studies" / f"{name}.toml", overrides) for name in names]
+    return [load(ROOT / "studies" / f"{name}.toml") for name in names]
 
 
 def run(wanted: Sequence[Study], folder: Path, *, workers: int | None = None, tracking: str | None = None) -> None:

@@ -152,14 +152,13 @@ class Progress:
         return ", ".join(parts)
 
 
-def follow(where: Address, name: str, interval: float, *, quiet: bool = False) -> Snapshot:
+def follow(where: Address, name: str, interval: float) -> Snapshot:
     """Shows the progress of a study that another process runs, until that process ends.
 
     Args:
         where: The ledger.
         name: The study.
         interval: Seconds between two looks at the ledger.
-        quiet: Show nothing.
 
     Returns:
         The study as it is then; returned immediately when no process runs it.
@@ -170,7 +169,7 @@ def follow(where: Address, name: str, interval: float, *, quiet: bool = False) -
     done = {trial.number for trial in snapshot.trials if trial.finished}
     if not snapshot.holder:
         return snapshot
-    with closing(Progress(snapshot.study, [t for t in snapshot.trials if t.finished], quiet=quiet)) as progress:
+    with closing(Progress(snapshot.study, [t for t in snapshot.trials if t.finished])) as progress:
         while True:
             for trial in snapshot.trials:
                 if trial.number not in done:

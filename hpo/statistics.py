@@ -151,9 +151,9 @@ def sign_flip(differences: Floats, rng: np.random.Generator) -> float:
     return (count + 1) / (FLIPS + 1)  # the observed signs are one draw, too (Davison and Hinkley, 1997, eq. 4.11)
 
 
-def fewest_pairs(tests: int, alpha: float = ALPHA) -> int:
-    """How many pairs :func:`sign_flip` needs before any result of ``tests`` tests can reach ``alpha`` after Holm."""
-    return 1 + math.ceil(math.log2(tests / alpha))  # the smallest p is 2 / 2**n
+def fewest_pairs(tests: int) -> int:
+    """How many pairs :func:`sign_flip` needs before any result of ``tests`` tests can reach ``ALPHA`` after Holm."""
+    return 1 + math.ceil(math.log2(tests / ALPHA))  # the smallest p is 2 / 2**n
 
 
 def superiority(first: Floats, second: Floats) -> float:

@@ -34,8 +34,8 @@ def length(points: Floats) -> float:
     return float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
 
 
-def first_below(points: Floats, level: float = 1e-2) -> int | None:
-    below = np.nonzero(heights(points) < level)[0]
+def first_below(points: Floats) -> int | None:
+    below = np.nonzero(heights(points) < 1e-2)[0]
     return int(below[0]) if len(below) else None
 
 

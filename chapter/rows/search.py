@@ -28,8 +28,8 @@ def values(trials: list[Trial]) -> Floats:
     return np.array([trial.value for trial in trials if trial.state == State.COMPLETE], dtype=np.float64)
 
 
-def rank_correlation(results: Results, name: str, study: str = SEARCH) -> float:
-    trials = [trial for trial in results.trials(study) if trial.state == State.COMPLETE]
+def rank_correlation(results: Results, name: str) -> float:
+    trials = [trial for trial in results.trials(SEARCH) if trial.state == State.COMPLETE]
     return float(spearmanr([math.log10(t.params[name]) for t in trials], values(trials)).statistic)
 
 

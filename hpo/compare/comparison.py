@@ -155,15 +155,13 @@ class Contrast:
     better: str | None = None
 
 
-def contrast(
-    measure: str, first: tuple[str, Floats], second: tuple[str, Floats], direction: Direction, seed: int = 0
-) -> Contrast:
-    """Compares two sides, given as name and values of the same repeats; ``seed`` is for all random draws."""
+def contrast(measure: str, first: tuple[str, Floats], second: tuple[str, Floats], direction: Direction) -> Contrast:
+    """Compares two sides, given as name and values of the same repeats."""
     (one, a), (two, b) = first, second
     unit = headroom(a, b)
     differences = a / unit - b / unit
-    between = mean_interval(differences, np.random.default_rng(seed))
-    p = sign_flip(differences, np.random.default_rng(seed))
+    between = mean_interval(differences, np.random.default_rng(0))
+    p = sign_flip(differences, np.random.default_rng(0))
     return Contrast(
         measure=measure,
         first=one,
@@ -182,12 +180,12 @@ def _held(value: float) -> float:
     return max(-sys.float_info.max, min(value, sys.float_info.max))
 
 
-def correct(contrasts: Sequence[Contrast], direction: Direction, alpha: float = ALPHA) -> list[Contrast]:
+def correct(contrasts: Sequence[Contrast], direction: Direction) -> list[Contrast]:
     """Corrects for how many contrasts there are, and says who is better where that is shown."""
     judged = []
     for one, corrected in zip(contrasts, holm([c.p_value for c in contrasts]), strict=True):
         ahead = one.first if (one.difference > 0) == (direction is Direction.MAXIMIZE) else one.second
-        judged.append(replace(one, corrected=corrected, better=ahead if corrected <= alpha else None))
+        judged.append(replace(one, corrected=corrected, better=ahead if corrected <= ALPHA else None))
     return judged
 
 

@@ -139,9 +139,9 @@ def read_each(
     return readable, unreadable
 
 
-def heads_of(address: Address, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, dict[str, Any] | str]:
+def heads_of(address: Address) -> dict[str, dict[str, Any] | str]:
     """What ``hpo list`` shows of each study, by name; why it cannot be read, where that is so."""
-    return dict(_each(address, wanted, _head))
+    return dict(_each(address, lambda name: True, _head))
 
 
 def _each(

@@ -38,6 +38,6 @@ def thinned(study: Study, trials: Sequence[Trial], most: int = POINTS) -> list[T
     return [trial for trial in trials if trial.number in kept]
 
 
-def share(shown: int, count: int, what: str = "trials") -> str:
+def share(shown: int, count: int) -> str:
     """The words for a figure that shows some trials of many; nothing where it shows all."""
-    return "" if shown == count else f" {shown:,} of {count:,} {what} are drawn: the extremes, and a random sample."
+    return "" if shown == count else f" {shown:,} of {count:,} trials are drawn: the extremes, and a random sample."

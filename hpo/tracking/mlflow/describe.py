@@ -76,7 +76,7 @@ def description(study: Study, trials: Sequence[Trial]) -> str:
         study: What is searched.
         trials: In any state, also none.
     """
-    parts = [searched(study, until=True), _so_far(study, trials), none_feasible(study.bounds, trials)]
+    parts = [searched(study, until=True), _so_far(trials), none_feasible(study.bounds, trials)]
     several = len(study.objectives) > 1
     ranked = front_of(trials, study.objectives) if several else best_first(list(trials), study.direction)
     if ranked := ranked[:BEST]:
@@ -87,7 +87,7 @@ def description(study: Study, trials: Sequence[Trial]) -> str:
     return text if len(text) <= LONGEST else text[:LONGEST].rsplit("\n", 1)[0] + "\n\n…"
 
 
-def _so_far(study: Study, trials: Sequence[Trial]) -> str:
+def _so_far(trials: Sequence[Trial]) -> str:
     total = ", ".join(f"{count} {state}" for state, count in counts(list(trials)).items() if count)
     total += f" ({came}, not run again)" if (came := origins(trials)) else ""
     failed = [trial for trial in trials if trial.state == State.FAILED and (trial.error or "").strip()]
