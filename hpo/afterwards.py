@@ -79,7 +79,7 @@ def sync(where: Address, name: str, tracking: str, notify: Notify = to_stderr) -
 
 
 def start(where: Address, study: Study, uid: str, tracking: str, notify: Notify = to_stderr) -> None:
-    """Has the parts of a study's page that nobody needs at once completed by a process of its own.
+    """Starts a process that completes those parts of a study's page that can wait.
 
     Args:
         where: The ledger.
@@ -156,7 +156,7 @@ def _log(where: Address, uid: str) -> Path:
 
 
 def unfinished(where: Address) -> list[tuple[str, str]]:
-    """The studies of a ledger whose page failed: their names, and what came last."""
+    """The studies of a ledger whose page failed: their names, and the last message of each."""
     found = []
     for log in sorted((where.folder / "pages").glob("*.log")):
         with suppress(OSError), log.open(encoding="utf-8", errors="replace") as file:  # gone meanwhile, or being filled

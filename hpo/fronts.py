@@ -38,7 +38,7 @@ def on_front(costs: Floats) -> Bools:
     """Which points no other one beats, shape (points,); of equal points all or none are on the front."""
     found = np.zeros(len(costs), dtype=bool)
     rest = np.lexsort(costs.T[::-1]) if len(costs) else np.zeros(0, np.intp)
-    while rest.size:  # the first of those that are left is beaten by none: in this order nobody beats an earlier one
+    while rest.size:  # nothing beats the first of the rest: in this order, no point beats an earlier one
         first = costs[rest[0]]
         found[rest[0]] = True
         rest = rest[1:]

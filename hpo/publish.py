@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # The arguments of a study's `model`.
 MODEL_ARGUMENTS = ("params", "seed", "folder")
 
-# The parts of a study's page that nobody needs at once, and all.
+# The parts of a study's page that can wait, and all parts.
 LATER = ("description", "data sets", "files", "report")
 PARTS = (*LATER, "model")
 

@@ -16,7 +16,7 @@ from hpo.errors import HpoError, InputError, SearchFailed, StudyLocked
 from hpo.ledger.address import Address
 from hpo.study import Study
 
-# Seconds between two looks for an answer, between two looks for a driver, and until a caller is told to wait no more.
+# Seconds between two looks for an answer, between two looks for a driver, and until a caller stops waiting.
 LOOK, DRIVER, PATIENCE = 0.1, 0.5, 60.0
 
 

@@ -145,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("Connection", "close")  # what is left of a body that was refused is read by nobody
+        self.send_header("Connection", "close")  # nothing reads the rest of a refused body
         self.end_headers()
         self.wfile.write(body)
 

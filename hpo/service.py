@@ -223,8 +223,8 @@ def run(
         on_interrupt: What happens to running trials at the first Ctrl-C or SIGTERM.
         quiet: No progress.
         publish: Complete the study's page in MLflow, with report and model, when the search has ended.
-        wait: Complete all of the page before returning; otherwise a process of its own does what nobody needs at once,
-            where such a process may outlive this one.
+        wait: Complete all of the page before returning; otherwise a process of its own completes what can wait, where
+            such a process may outlive this one.
         retry_failed: Run all failed trials again.
         notify: Receives remarks for the user.
         searched: Called with the trials when the search has ended, before the mirror writes the rest.

@@ -25,7 +25,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, words:
     Args:
         columns: Their heads.
         rows: One value per column; real numbers are rounded as far as the terminal's width asks for.
-        words: The columns hold words, which may go on in the next line; without it, they hold numbers, except for the
+        words: The columns hold words, which may be wrapped; without it, they hold numbers, except for the
             first.
     """
     heads = [printable(column) for column in columns]
@@ -116,7 +116,7 @@ def _print_blocks(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_pairs(pairs: Sequence[tuple[str, str]], *, beside: int = 4) -> None:
-    """Values behind their names, ``beside`` of them in a line where they fit; a long one goes on between two words."""
+    """Values behind their names, ``beside`` of them in a line where they fit; long ones are wrapped between words."""
     from rich.cells import cell_len, set_cell_size
 
     name = max((cell_len(head) for head, _ in pairs), default=0) + 2

@@ -30,7 +30,7 @@ def job(study: Study, umask: int | None = None, code: bytes | None = None) -> Jo
 
 
 class GuestFailed(HpoError):
-    """The study's own code failed, or ended its process; the message goes on after what was called."""
+    """The study's own code failed, or ended its process; the message continues a sentence about what was called."""
 
 
 class Guest:

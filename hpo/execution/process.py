@@ -53,7 +53,7 @@ class ChildRefused(Exception):
 
 
 class ChildFailed(Exception):
-    """What was called in the child raised; the message says where and what, and goes on after what was called."""
+    """What was called in the child raised; the message names place and error, to follow what was called."""
 
 
 class Child:
@@ -256,7 +256,7 @@ class _Reading:
         self._rest = bytearray()
 
     def items(self) -> Iterator[Any]:
-        """What is there now; of what is half written, the other half is waited for."""
+        """What is there now; waits for the rest of an item that is half written."""
         while self._ready.poll(None if self._rest else 0):
             part = os.read(self._reading, 1 << 20)
             if not part:

@@ -217,7 +217,7 @@ def _errors(trials: Sequence[Trial], known: Bools, examples: int) -> Floats:
 
 
 def _perhaps_beats(costs: Floats, errors: Floats, own: Floats, error: Floats) -> Bools:
-    """Which of the points, each another one, may be no worse than one point in any objective; shape (points,)."""
+    """Which of the points differ from one point, and may be no worse in any objective; shape (points,)."""
     within = (costs - own <= Z * np.hypot(errors, error)).all(axis=1)
     return np.asarray(within & (costs != own).any(axis=1))
 

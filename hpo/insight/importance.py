@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 # Resamples times trials, at most (but eight resamples): so that 10,000 trials do not take minutes.
 WORK = 20_000
-# So many values of a choice are told apart, the most frequent ones.
+# How many values of a choice are told apart: the most frequent ones.
 MOST_CHOICES = 100
 
 

@@ -37,7 +37,7 @@ BEST_SHARE, BEST_LEAST = 0.1, 5
 MOST_TESTED, MOST_RESAMPLED = 5000, 2000
 # So many parameters, the clearest ones, share the importance: each takes as long as any other.
 MOST_IMPORTANCES = 40
-# So many choices, the most frequent ones, are told apart by the test for an effect.
+# How many choices the test for an effect tells apart: the most frequent ones.
 MOST_CHOICES = 100
 # The outer tenth of a range counts as its end.
 END = 0.1

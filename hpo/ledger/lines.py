@@ -84,7 +84,7 @@ class Sequence:
         self._begun = set(begun)
 
     def to_resume(self) -> dict[str, Any]:
-        """What another one needs in order to go on."""
+        """What another one needs to continue."""
         return {"last": dict(self._last), "begun": sorted(self._begun)}
 
     def missing(self, record: dict[str, Any]) -> int:

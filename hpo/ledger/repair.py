@@ -136,7 +136,7 @@ class _Salvage:
         operation = re.match(rb'\{"op_code":(\d+),', line)
         kind = int(operation[1]) if operation else None
         study = re.search(rb'"study_id":(\d+)', line)
-        # Behind a fused part everything was written by somebody who could not read it either.
+        # The lines after a fused part were written by a process that could not read that part either.
         if fused or kind not in (None, JournalOperation.CREATE_STUDY, JournalOperation.CREATE_TRIAL):
             self.changes.append(f"line {number}: {'a part ' if fused else ''}cannot be read; left out")
             return True

@@ -1,8 +1,8 @@
 """The summary beside a journal: what its lines say, so that not every line has to be read again.
 
-It is derived. It says how many bytes of the journal it covers, and their SHA-256; reading goes on behind them. A
+It is derived. It says how many bytes of the journal it covers, and their SHA-256; reading continues after them. A
 summary of other bytes, of another version, or one that was torn or edited is not used, and is written anew. Deleting it
-costs time, never truth. It is JSON: a digest of the rest, a header, and a line per trial.
+costs time, never data. It is JSON: a digest of the rest, a header, and a line per trial.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Summary:
         journal: The file.
         size: How many bytes are covered; whole lines.
         lines: How many lines they are.
-        digest: The SHA-256 of these bytes, which can go on.
+        digest: The SHA-256 of these bytes, which can be continued.
         resume: What reading on needs to know.
         studies: Those that are not deleted.
         inode: Device and number of the file that was read.

@@ -37,7 +37,7 @@ def ahead(own: Costs, others: Sequence[Costs]) -> int:
 
     Args:
         own: The trial's costs, all below infinity.
-        others: Those of the other trials; one with an infinite cost comes before nobody.
+        others: Those of the other trials; one with an infinite cost is ahead of none.
     """
     costs = np.array([own, *(other for other in others if math.inf not in other)])
     rank = fronts.ranks(costs)

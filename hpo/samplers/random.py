@@ -56,7 +56,7 @@ class RandomSampler(IndependentSampler):
 
 
 def uniform(seed: int, number: int, name: str, redraw: int = 0) -> float:
-    """The random number in [0, 1) that belongs to one parameter of one trial; another one for every redraw."""
+    """The random number in [0, 1) that belongs to one parameter of one trial; a different one for each redraw."""
     return float(np.random.default_rng((seed, number, zlib.crc32(name.encode()), redraw)).random())
 
 

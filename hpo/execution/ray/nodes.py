@@ -230,7 +230,7 @@ def unpack(chunks: Iterator[bytes], into: Path, notify: Callable[[str], object])
 
 
 def _stays_inside(member: tarfile.TarInfo, folder: Path) -> bool:
-    """Whether what is unpacked into a folder is a file, folder or link that lies there and leads nowhere else."""
+    """Whether a member is a file, folder or link that lies in the folder and does not lead out of it."""
     root = folder.resolve()
     place = root / member.name
     leads = (place.parent if member.issym() else root) / member.linkname

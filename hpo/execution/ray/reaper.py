@@ -36,7 +36,7 @@ def watch(folder: str) -> None:
     if not Path("/proc/self/environ").exists():
         return
     _mark = f"{os.getpid()}-{uuid.uuid4().hex}"
-    reading, _ours = os.pipe()  # our end closes with us, and with nobody else: no child inherits it
+    reading, _ours = os.pipe()  # our end closes only when this process ends: no child inherits it
     silent = [(os.POSIX_SPAWN_OPEN, descriptor, os.devnull, os.O_WRONLY, 0) for descriptor in (1, 2)]
     os.posix_spawn(
         sys.executable,

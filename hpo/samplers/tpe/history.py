@@ -19,7 +19,7 @@ from hpo.statistics import Floats
 
 Rows = NDArray[np.intp]
 
-# Why a trial counts. Failed trials, and those that nobody has begun, do not: 0.
+# Why a trial counts. Failed and waiting trials do not count: 0.
 _COMPLETE, _PRUNED, _INFEASIBLE, _RUNNING = 1, 2, 3, 4
 _KINDS = {TrialState.COMPLETE: _COMPLETE, TrialState.PRUNED: _PRUNED, TrialState.RUNNING: _RUNNING}
 

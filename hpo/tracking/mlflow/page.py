@@ -129,7 +129,7 @@ class Page:
         Raises:
             TrackingError: When the registry has a model of this name that is not hpo's.
         """
-        if not self._is_registered():  # who asks a server with passwords for what is not there is denied it
+        if not self._is_registered():  # a server with passwords denies access to a model that is not there
             return False
         try:
             version = self._client.get_model_version_by_alias(self._study.name, CHAMPION)

@@ -47,7 +47,7 @@ class MlflowStore:
         study: What is searched; the experiment has its name.
         uid: The ledger's identity of the study.
         started: Seconds since the epoch; when the study was first run.
-        since: The same; of trials that started earlier, nobody here knows with which user and code they ran.
+        since: The same; with which user and code earlier trials ran is not known here.
         remark: Told what was cut because MLflow does not take it whole, each thing once.
         artifacts: Where a database that this process opens keeps new experiments' files; None for ``mlruns`` in the
             working folder.
