@@ -98,6 +98,13 @@ def _described(study: Study, trials: Sequence[Trial], spec: FigureSpec, guest: G
     return found
 
 
+def _captioned(study: Study, name: str, drawn: Drawn) -> Drawn:
+    """The figure; if it shows only the first of several objectives, its caption names that."""
+    if len(study.objectives) == 1 or name not in FIRST_ONLY:
+        return drawn
+    return drawn._replace(caption=f"By {study.metric}, the first objective. {drawn.caption}")
+
+
 def write(
     study: Study,
     trials: Sequence[Trial],
@@ -144,10 +151,7 @@ def write(
                 for file in files:  # of an earlier report
                     file.unlink(missing_ok=True)
                 continue
-            image, figures[name] = drawn
-            if len(study.objectives) > 1 and name in FIRST_ONLY:
-                caption = f"By {study.metric}, the first objective. {figures[name].caption}"
-                figures[name] = figures[name]._replace(caption=caption)
+            image, figures[name] = drawn[0], _captioned(study, name, drawn[1])
         except Exception as error:  # of the user's own function, or a limit of Matplotlib: the page is worth more
             why = f"its function failed{error}" if isinstance(error, GuestFailed) else str(error)
             remark(f"figure {name} is left out: {why if isinstance(error, HpoError) else repr(error)[:500]}")
