@@ -20,6 +20,7 @@ from hpo.ledger.address import Address, parse, probe, redact
 from hpo.machine import absolute, absolute_uri, settle
 from hpo.progress import Notify, Progress, to_stderr
 from hpo.study import Study
+from hpo.study.edits import workers
 from hpo.tracking import Tracker
 from hpo.tracking import check as check_tracking
 from hpo.trial import Trial, fruitless
@@ -239,7 +240,6 @@ def run(
     from hpo.search.edited import open_edited
     from hpo.search.folders import TrialFolders, own_folder
     from hpo.search.loop import Search
-    from hpo.study.edits import workers
 
     tracking = absolute_uri(tracking)  # trials in this process may change the working folder
     check_tracking(tracking)
