@@ -72,17 +72,17 @@ def test_every_table_in_the_pages_is_a_valid_part_of_a_study(page: str) -> None:
 
 
 def test_every_key_of_a_study_is_documented() -> None:
-    from hpo.study import algorithms, budget, study
+    from hpo.study import algorithms, budget, file, trials
     from hpo.study import workers as resources
 
     text = read(DOCS / "study-file.md")
     for fields in (
-        study._STUDY,
-        study._ONE,
-        study._SEVERAL,
+        file._STUDY,
+        file._ONE,
+        file._SEVERAL,
         algorithms.SAMPLING,
         budget.BUDGET,
-        study._TRIAL,
+        trials.TRIAL,
         resources.WORKERS,
     ):
         for key in fields:
