@@ -22,6 +22,9 @@ RESERVED = (*ALL, "seed", "trial", "study", "folder", "checkpoint")
 _BARE = re.compile(r"[A-Za-z_/@][\w./@%+-]*", re.ASCII)
 _KEY_ESCAPE, _BACKSLASH = re.compile(r"[\\()\[\]{}:=, \t]"), r"\\\g<0>"
 _NOT_TEXT = re.compile(r"true|false|null|nan|inf", re.IGNORECASE)
+# What may be a key in Hydra's grammar, which has no quotes for keys: of an override, and of a table in its value.
+_NAME = re.compile(r"{0}(/{0})*|({0}|\d+)(\.({0}|\d+))+".format(r"[A-Za-z_][\w-]*"), re.ASCII)
+_KEY = re.compile(r"[\w/\\+.$%*@?|()\[\]{}:=, \t-]+", re.ASCII)
 
 Word = list[tuple[str, str | None]]
 
@@ -31,13 +34,14 @@ class Template:
 
     Args:
         command: Its words, and how they write parameters.
+        what: What they are, for messages.
 
     Raises:
         ObjectiveError: When a placeholder is malformed.
     """
 
-    def __init__(self, command: Command) -> None:
-        self._command = command
+    def __init__(self, command: Command, what: str = "the command") -> None:
+        self._command, self._what = command, what
         self._words = [split(word) for word in command.words]
         self.names = {name for word in self._words for _, name in word if name is not None}
         for word, parts in zip(command.words, self._words, strict=True):
@@ -54,23 +58,25 @@ class Template:
         """
         for name in sorted(self.names & {*RESERVED} & {*params}):
             raise ValueError(
-                f"the command names {{{name}}}, which hpo fills in, but the study has a parameter {name!r} too; rename "
-                "the parameter, or read it from HPO_PARAMS"
+                f"{self._what} names {{{name}}}, which hpo fills in, but the study has a parameter {name!r} too; "
+                "rename the parameter, or read it from HPO_PARAMS"
             )
         for name in sorted(self.names - {*RESERVED, *params} - self._command.conditional):
             raise ValueError(
-                f"the command names {{{name}}}, which is not among a trial's parameters"
+                f"{self._what} names {{{name}}}, which is not among a trial's parameters"
                 + suggest(name, [*params, *RESERVED])
             )
         for word in self._words:
-            if len(word) == 1 and word[0][0] == "" and word[0][1] in self._command.conditional - {*params}:
+            if len(word) == 1 and word[0][0] == "" and word[0][1] in self._command.conditional:
                 raise ValueError(
                     f"the word {{{word[0][1]}}} is left over in trials that do not have this parameter; write it with "
                     f"its option in one word, as in '--{word[0][1]}={{{word[0][1]}}}', or use {{args}}"
                 )
-        if "args" in self.names:
-            for name, value in params.items():
+        for name, value in self._rest(params).items():
+            if "args" in self.names:
                 _argument(self._command.arguments.get(name, f"--{name}"), name, value)
+            if "overrides" in self.names:
+                _override(name, value)
 
     def fill(self, params: Mapping[str, Any], values: Mapping[str, str]) -> list[str]:
         """The command's words for one trial.
@@ -79,7 +85,7 @@ class Template:
             params: The trial's parameters; a word that names a missing one is left out.
             values: What the names in :data:`RESERVED` stand for, as far as the trial has it.
         """
-        rest = {name: value for name, value in params.items() if name not in self.names}
+        rest = self._rest(params)
         texts = {name: plain(value) for name, value in params.items()} | dict(values)
         words: list[str] = []
         for word in self._words:
@@ -87,10 +93,14 @@ class Template:
                 for name, value in rest.items():
                     words += _argument(self._command.arguments.get(name, f"--{name}"), name, value)
             elif word and word[0][1] == "overrides":
-                words += [f"{name}={hydra(value)}" for name, value in rest.items()]
+                words += [_override(name, value) for name, value in rest.items()]
             elif all(name is None or name in texts for _, name in word):
                 words.append("".join(text + ("" if name is None else texts[name]) for text, name in word))
         return words
+
+    def _rest(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters that no word names."""
+        return {name: value for name, value in params.items() if name not in self.names}
 
 
 def error(rule: str) -> ObjectiveError:
@@ -104,11 +114,13 @@ def plain(value: Any) -> str:
 
 
 def hydra(value: Any) -> str:
-    """A value in the grammar of Hydra's command-line overrides (Hydra 1.1 and newer)."""
+    """A value in the grammar of Hydra's command-line overrides (Hydra 1.1 and newer).
+
+    Raises:
+        ValueError: For a key of a table that Hydra cannot read, or would read as a number, say.
+    """
     if isinstance(value, Mapping):
-        return (
-            "{" + ",".join(f"{_KEY_ESCAPE.sub(_BACKSLASH, name)}:{hydra(part)}" for name, part in value.items()) + "}"
-        )
+        return "{" + ",".join(f"{_key(name)}:{hydra(part)}" for name, part in value.items()) + "}"
     if isinstance(value, list | tuple):
         return f"[{','.join(map(hydra, value))}]"
     if not isinstance(value, str):
@@ -118,6 +130,26 @@ def hydra(value: Any) -> str:
     # Backslashes count only before a quote, before the end and before ${, which would be an interpolation.
     escaped = re.sub(r"(\\*)('|\$\{|\Z)", lambda m: m[1] * 2 + (m[2] and "\\" + m[2]), value)
     return f"'{escaped}'"
+
+
+def _key(name: str) -> str:
+    if not _KEY.fullmatch(name) or _NOT_TEXT.fullmatch(name) or _is_number(name):
+        raise ValueError(f"{{overrides}}: Hydra has no way to write the key {name!r}")
+    return _KEY_ESCAPE.sub(_BACKSLASH, name)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _override(name: str, value: Any) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{{overrides}}: Hydra has no way to write the parameter's name {name!r}")
+    return f"{name}={hydra(value)}"
 
 
 def split(word: str) -> Word:

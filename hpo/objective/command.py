@@ -15,12 +15,12 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hpo.objective.arguments import Template, error
+from hpo.objective.arguments import ALL, Template, error
 from hpo.objective.readers import FILES, Gather, Pattern, Reader
 from hpo.objective.spawn import LOOK, lines, spawn
 from hpo.study.command import Command
@@ -56,7 +56,7 @@ def command_objective(command: Command) -> Run:
             program = _absolute(program, command.folder)
         command = replace(command, words=(program, *(_absolute(word, command.folder) for word in words)))
     template = Template(command)
-    where = Template(Command((command.where,) if command.source in FILES else ()))
+    where = Template(Command((command.where,) if command.source in FILES else ()), f"reports.{command.source}")
     if command.source == "tensorboard":
         FILES["tensorboard"]("")  # whether it is installed
 
@@ -73,6 +73,8 @@ def command_objective(command: Command) -> Run:
         own = folder if command.workdir == "own" else None
         environment = {f"HPO_{name.upper()}": text for name, text in values.items()}
         environment["HPO_PARAMS"] = json.dumps(dict(params))
+        if "PYTHONUNBUFFERED" not in os.environ:  # Python keeps what it prints into a pipe, and nothing could be pruned
+            environment["PYTHONUNBUFFERED"] = "1"
         reader: Reader | None = None
         if command.source == "pattern":
             reader = Pattern(command.where)
@@ -80,19 +82,28 @@ def command_objective(command: Command) -> Run:
             reader = FILES[command.source](str(Path(own or "", *where.fill(params, values))))
         return _run(template.fill(params, values), environment, own, command, reader)
 
-    run.check = template.check  # type: ignore[attr-defined]
+    def check(params: Mapping[str, Any]) -> None:
+        template.check(params)
+        if wrong := where.names & {*ALL, *command.conditional}:
+            raise ValueError(
+                f"reports.{command.source} must name one file or folder in every trial, so it cannot have "
+                f"{{{min(wrong)}}}"
+            )
+        where.check(params)
+
+    run.check = check  # type: ignore[attr-defined]
     return run
 
 
 def _absolute(word: str, folder: str) -> str:
     """A word or an option's value that names what exists, in the working folder or the study file's, made absolute.
 
-    An option's value must be a file: a word such as ``--mode=train`` seldom means a folder.
+    An option's value must be a file: a word such as ``--mode=train`` seldom means a folder. ``.`` is the trial's own.
     """
     option, is_option, value = word.partition("=") if word.startswith("-") else ("", "", word)
     for place in (Path.cwd(), Path(folder)):
         with suppress(OSError):  # a word may be longer than any name
-            if value and ((place / value).is_file() if is_option else (place / value).exists()):
+            if value not in ("", ".") and ((place / value).is_file() if is_option else (place / value).exists()):
                 literal = str(place).replace("{", "{{").replace("}", "}}")
                 return f"{option}{is_option}{Path(literal, value)}"
     return word
@@ -116,17 +127,15 @@ def _run(
     count = reported = 0
     looked = 0.0
     last = ""
-    with spawn(words, environment, folder, command.grace) as process:
-        for stream, text in lines(process):
-            if stream is not None:
-                _log(text)
+    with spawn(words, environment, folder, command.grace) as process, closing(lines(process)) as heard:
+        for stream, text in heard:
             if stream is process.stderr:
                 tail.append(text[:SHOWN])
             if pause := time.monotonic() > looked + LOOK:
                 looked = time.monotonic()
                 yield IDLE
             if reader is not None:
-                for row in [*reader.hear(text), *(reader.look() if pause else ())]:
+                for row in [*(reader.hear(text) if stream else ()), *(reader.look() if pause else ())]:
                     yield from gather.add(row)
             elif stream is process.stdout and (report := _json_object(text)) is not None:
                 reported += 1
@@ -149,12 +158,6 @@ def _run(
             )
     elif count and not reported:
         raise RuntimeError(_nothing_reported(count, last))
-
-
-def _log(line: str) -> None:
-    """Passes a line on to this process's standard error, which is the trial's log."""
-    with suppress(OSError):
-        os.write(2, f"{line}\n".encode(errors="replace"))
 
 
 def _nothing_reported(count: int, last: str) -> str:

@@ -7,6 +7,7 @@ greenlet: a second stack of the same thread, which a report leaves and the next 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from contextvars import copy_context
 from typing import Any
 
 from greenlet import getcurrent, greenlet
@@ -41,6 +42,9 @@ def pushed(
     inner = greenlet(lambda: objective(report))
     outer = inner.parent
     assert outer is not None
+    # Its own context would be empty: decimal's precision and NumPy's error states are there.
+    copy_context()  # makes one where the thread has none yet
+    inner.gr_context = outer.gr_context
     try:
         while True:
             inner.parent = outer = getcurrent()

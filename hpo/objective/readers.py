@@ -9,16 +9,18 @@ import csv
 import json
 import math
 import re
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from hpo.errors import MissingExtra
 from hpo.text import printable, short
 
-# What people write after a number, and what colours it on a terminal.
+# What people write after a number, and what colours it, or moves it, on a terminal.
 _AFTER = ",;%)]}"
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_TERMINAL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 # How many values that are no numbers are remembered.
 REFUSED = 5
 
@@ -124,7 +126,7 @@ class Pattern(Reader):
         self.names = None if "name" in groups else groups - {"step"}
 
     def hear(self, line: str) -> Iterator[Row]:
-        for match in self._pattern.finditer(_COLOUR.sub("", line)):
+        for match in self._pattern.finditer(_TERMINAL.sub("", line)):
             found = {name: text.rstrip(_AFTER) for name, text in match.groupdict().items() if text is not None}
             if self.names is None:
                 found[found.pop("name", "")] = found.pop("value", "")
@@ -135,7 +137,12 @@ class _Lines(Reader):
     """Whole lines that are added to the files of a name, which may hold ``*``.
 
     A file that is written anew (some loggers do that for a new column) is read anew; rows that were read are skipped.
+
+    Attributes:
+        headed: Whether the first line of a file is a heading.
     """
+
+    headed = False
 
     def __init__(self, where: str) -> None:
         super().__init__(where)
@@ -143,47 +150,84 @@ class _Lines(Reader):
 
     def look(self, *, ended: bool = False) -> Iterator[Row]:
         for path in _found(self._where):
-            file = self._files.setdefault(path, _File(path))
+            file = self._files.setdefault(path, _File(path, headed=self.headed))
             for head, line in file.lines(ended=ended):
                 yield from self._parse(head, line)
+
+    def account(self, seen: Iterable[str]) -> str:
+        troubles = [
+            f"{printable(str(path))} cannot be read: {file.trouble}"
+            for path, file in self._files.items()
+            if file.trouble
+        ]
+        return "; ".join([*troubles, super().account(seen)])
 
     def _parse(self, head: str, line: str) -> Iterator[Row]:
         raise NotImplementedError
 
 
 class _File:
-    """How far a file has been read: its first line, the bytes, and the lines after the first."""
+    """How far a file has been read: its first line, the bytes, and the lines.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._head = b""
-        self._offset = self._line = self._read = 0
-        self._state: tuple[int, int] | None = None
+    Args:
+        path: The file.
+        headed: Whether the first line is a heading. Under another one, lines that were read may have other columns:
+            their places alone tell them from new ones.
+
+    Attributes:
+        trouble: Why it cannot be read; None where it can, or is not there.
+    """
+
+    def __init__(self, path: Path, *, headed: bool) -> None:
+        self._path, self._headed = path, headed
+        self._head = self._last = b""
+        self._offset = self._line = self._same = 0
+        self._read = array("q")  # a hash per line
+        self._state: tuple[int, int, int] | None = None
+        self.trouble: str | None = None
 
     def lines(self, *, ended: bool) -> Iterator[tuple[str, str]]:
         """Pairs of the first line and a new one; the first itself comes as a pair with itself."""
         try:
             stat = self._path.stat()
-            state = (stat.st_size, stat.st_mtime_ns)
+            if not S_ISREG(stat.st_mode):  # reading a pipe would wait for its writer
+                raise OSError("it is no file")
+            state = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
             if state == self._state and not ended:
                 return
             with self._path.open("rb") as file:
                 head = file.readline()
-                if head != self._head or stat.st_size < self._offset:
-                    self._head, self._offset, self._line = head, 0, 0
-                file.seek(self._offset)
+                if not (ended or head.endswith(b"\n")):
+                    return  # it is being written anew
+                file.seek(self._offset - len(self._last))
+                if head != self._head or file.read(len(self._last)) != self._last:  # it was written anew
+                    if self._line >= self._same:  # all lines have been read under the heading before
+                        self._same = len(self._read) if self._headed and head != self._head else 0
+                    self._head, self._last, self._offset, self._line = head, b"", 0, 0
+                    file.seek(0)
                 added = file.read()
-        except FileNotFoundError:
+        except OSError as error:
+            self.trouble = None if isinstance(error, FileNotFoundError) else error.strerror or str(error)
             return
-        self._state = state
+        self._state, self.trouble = state, None
         if not ended:
             added = added[: added.rfind(b"\n") + 1]
         for raw in added.splitlines(keepends=True):
             self._offset += len(raw)
-            self._line += 1
-            if self._line > self._read:
-                self._read = self._line
+            self._last = raw
+            if self._is_new(hash(raw.rstrip(b"\r\n"))):
                 yield _decode(self._head), _decode(raw)
+
+    def _is_new(self, line: int) -> bool:
+        """Whether the next line was not read before; the first that is new begins another file."""
+        place = self._line
+        self._line += 1
+        if place < len(self._read) and (place < self._same or self._read[place] == line):
+            self._read[place] = line
+            return False
+        del self._read[place:]
+        self._read.append(line)
+        return True
 
 
 class Csv(_Lines):
@@ -191,6 +235,8 @@ class Csv(_Lines):
 
     A column ``step`` is the step; cells that hold no number are left out.
     """
+
+    headed = True
 
     def _parse(self, head: str, line: str) -> Iterator[Row]:
         between = next((character for character in ",;\t" if character in head), ",")

@@ -8,15 +8,15 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
 # Seconds between two looks whether a program has ended that left its output to another process.
 LOOK = 0.1
-# Bytes of a line that are read, and what a pipe can hold when its program ends.
-LONGEST, PIPE = 2**20, 2**20
+# Bytes of a line that are read, and what a pipe can hold when its program ends; bytes of one read.
+LONGEST, PIPE, PART = 2**20, 2**20, 2**16
 # Seconds for which a process may survive a kill before it is left to the system.
 SURVIVAL = 2.0
 # Begins the name of the variable that marks a program and everything it starts.
@@ -32,11 +32,11 @@ class _Stream(NamedTuple):
     line: bytearray
 
 
-def lines(process: subprocess.Popen[bytes]) -> Iterator[tuple[IO[bytes] | None, str]]:
-    """The lines of both outputs, each cut to :data:`LONGEST`, until the program ends or has closed both.
+def lines(process: subprocess.Popen[bytes]) -> Generator[tuple[IO[bytes] | None, str], None, None]:
+    """The lines of both outputs, each cut to :data:`LONGEST`, until the program ends.
 
     A carriage return, with which a progress bar is drawn anew, ends a line too. In every moment without a line, the
-    stream is None.
+    stream is None. What is read goes to the trial's log at once, whoever stops listening meanwhile.
     """
     assert process.stdout is not None
     assert process.stderr is not None
@@ -44,28 +44,34 @@ def lines(process: subprocess.Popen[bytes]) -> Iterator[tuple[IO[bytes] | None, 
     with selectors.DefaultSelector() as selector:
         for file in (process.stdout, process.stderr):
             selector.register(file, selectors.EVENT_READ, _Stream(file, bytearray()))
-        while selector.get_map() and left > 0:
-            ended = process.poll() is not None  # before reading: what it wrote is then in the pipes
-            ready = selector.select(0 if ended else LOOK)
-            if ended and not ready:
-                break
-            if not ready:
-                yield None, ""
-            for key, _ in ready:
-                chunk = os.read(key.fd, 2**16)
-                left -= len(chunk) if ended else 0  # another process may write for ever
-                if chunk and key.data.line[-1:] == b"\r":
-                    del key.data.line[-1]
-                    chunk = b"\r" + chunk
-                *whole, rest = _pieces(chunk) if chunk else [b""] * (2 if key.data.line else 1)
-                for piece in whole:
-                    yield key.data.file, _ended(key.data.line, piece)
-                key.data.line.extend(rest[: LONGEST - len(key.data.line)])
-                if not chunk:
-                    selector.unregister(key.fileobj)
-        unfinished = [key.data for key in selector.get_map().values() if key.data.line]
-    for stream in unfinished:
-        yield stream.file, _ended(stream.line, b"")
+        try:
+            while left > 0:
+                ended = process.poll() is not None  # before reading: what it wrote is then in the pipes
+                ready = selector.select(0 if ended else LOOK)
+                if ended and not ready:
+                    break
+                if not ready:
+                    yield None, ""
+                for key, _ in ready:
+                    chunk = os.read(key.fd, PART)
+                    left -= len(chunk) if ended else 0  # another process may write for ever
+                    if chunk and key.data.line[-1:] == b"\r":
+                        del key.data.line[-1]
+                        chunk = b"\r" + chunk
+                    *whole, rest = _pieces(chunk) if chunk else [b""] * (2 if key.data.line else 1)
+                    found = [_ended(key.data.line, piece) for piece in whole]
+                    _log("".join(f"{text}\n" for text in found).encode(errors="replace"))
+                    key.data.line.extend(rest[: LONGEST - len(key.data.line)])
+                    if not chunk:
+                        selector.unregister(key.fileobj)
+                    yield from ((key.data.file, text) for text in found)
+                    if not found:
+                        yield None, ""
+        finally:
+            streams = [key.data for key in selector.get_map().values()]
+            unfinished = [(stream.file, _ended(stream.line, b"")) for stream in streams if stream.line]
+            _log("".join(f"{text}\n" for _, text in unfinished).encode(errors="replace"))
+    yield from unfinished
 
 
 def _pieces(chunk: bytes) -> list[bytes]:
@@ -125,12 +131,20 @@ def spawn(
         guard.communicate()
 
 
+def _log(data: bytes) -> None:
+    """Passes output on to this process's standard error, which is the trial's log."""
+    with suppress(OSError):
+        while data:  # a terminal or a pipe may take a part
+            data = data[os.write(2, data) :]
+
+
 def _end(process: subprocess.Popen[bytes], mark: bytes, grace: float) -> None:
     """Asks the program and all that it started to end, and kills what is left after ``grace`` seconds."""
     left = _send(signal.SIGTERM, process, mark)
     deadline = time.monotonic() + grace
+    room = PIPE
     while left and time.monotonic() < deadline:
-        _drain(process)  # or a program that says goodbye at length would wait for a reader
+        room -= _drain(process, room)  # or a program that says goodbye at length would wait for a reader
         time.sleep(0.01)
         process.poll()
         left = _send(0, process, mark)
@@ -138,15 +152,22 @@ def _end(process: subprocess.Popen[bytes], mark: bytes, grace: float) -> None:
         _send(signal.SIGKILL, process, mark)
     with suppress(subprocess.TimeoutExpired):  # a process that survives a kill is left to the system
         process.wait(5.0)
+    _drain(process, room)
 
 
-def _drain(process: subprocess.Popen[bytes]) -> None:
+def _drain(process: subprocess.Popen[bytes], room: int) -> int:
+    """Reads what is there, but not for ever; logs as much of it as there is room for, and returns how much that is."""
+    said = 0
     for stream in (process.stdout, process.stderr):
         assert stream is not None
         os.set_blocking(stream.fileno(), False)
         with suppress(BlockingIOError):
-            while os.read(stream.fileno(), 2**16):
-                pass
+            for _ in range(PIPE // PART):
+                if not (chunk := os.read(stream.fileno(), PART)):
+                    break
+                _log(chunk[: room - said])
+                said += len(chunk[: room - said])
+    return said
 
 
 def _send(sign: int, process: subprocess.Popen[bytes], mark: bytes) -> bool:

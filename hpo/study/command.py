@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,11 +71,20 @@ def _pattern(raw: Any) -> str:
 _REPORTS = {key: Field(_pattern if key == "pattern" else text, None) for key in SOURCES}
 
 
-def read_arguments(place: Place, raw: Mapping[str, Any], space: Space, fixed: Mapping[str, Any]) -> dict[str, str]:
+def read_arguments(
+    place: Place, raw: Mapping[str, Any], space: Space, fixed: Mapping[str, Any], commands: Iterable[Sequence[str]]
+) -> dict[str, str]:
     """Reads a study's ``[arguments]`` table.
 
+    Args:
+        place: Where it stands.
+        raw: The table.
+        space: The study's space.
+        fixed: Its fixed parameters.
+        commands: The words of its commands.
+
     Raises:
-        InputError: For a name that is no parameter, or a pattern that cannot be filled.
+        InputError: For a name that is no parameter, a pattern that cannot be filled, or one that nobody would read.
     """
     names = {*fixed, *(parameter.name for parameter in space.parameters)}
     for name in raw:
@@ -83,7 +92,10 @@ def read_arguments(place: Place, raw: Mapping[str, Any], space: Space, fixed: Ma
         if name not in names:
             rule = f"must be a parameter of [space] or [fixed]: {', '.join(sorted(names))}"
             raise (place / name).error(rule, raw[name], got="")
-    return {name: read_value(place / name, pattern, _argument) for name, pattern in raw.items()}
+    patterns = {name: read_value(place / name, pattern, _argument) for name, pattern in raw.items()}
+    if raw and not any("{args}" in words for words in commands):
+        raise place.error("says how {args} writes parameters, but no word of the command is {args}")
+    return patterns
 
 
 def read_reports(place: Place, raw: Mapping[str, Any], workdir: str, metrics: Sequence[str]) -> dict[str, str]:
@@ -96,12 +108,16 @@ def read_reports(place: Place, raw: Mapping[str, Any], workdir: str, metrics: Se
     if raw and len(given) != 1:
         raise place.error(f"must have exactly one of {', '.join(SOURCES)}", raw, show(sorted(given)))
     for key, where in given.items():
+        if "step" in metrics:
+            raise (place / key).error("cannot read the study's metric 'step': there, step is the number of a report")
         groups = {*re.compile(where).groupindex} if key == "pattern" else {"name"}
         for metric in metrics if "name" not in groups else ():
             if metric not in groups:
                 raise (place / key).error(
                     f"must have a group for the study's metric {metric!r}, or the two groups name and value", where
                 )
+        if key != "pattern" and any("**" in part and part != "**" for part in where.split("/")):
+            raise (place / key).error("must have ** alone between two slashes", where)
         if key != "pattern" and workdir == "shared" and not re.search(r"\{(folder|checkpoint|trial)\}", where):
             raise (place / key).error(
                 'must lie in {folder}, or trial.workdir must be "own": trials side by side would share the file',

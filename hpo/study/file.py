@@ -209,11 +209,14 @@ def _commands(
 
     The tables ``arguments`` and ``reports`` of ``top`` are replaced by what was read from them.
     """
-    arguments = top["arguments"] = read_arguments(place / "arguments", top["arguments"], space, top["fixed"])
-    reports = top["reports"] = read_reports(place / "reports", top["reports"], trial["workdir"], metrics)
-    if isinstance(top["objective"], str) and (arguments or reports):
-        key = "arguments" if arguments else "reports"
-        raise (place / key).error("is for commands, but the objective is a function", top["objective"])
+    calls = {key: top[key] for key in ("objective", "evaluate")}
+    for key in ("arguments", "reports"):
+        if isinstance(top["objective"], str) and top[key]:
+            raise (place / key).error("is for commands, but the objective is a function", top["objective"])
+    words = [call for call in calls.values() if isinstance(call, list)]
+    arguments = read_arguments(place / "arguments", top["arguments"], space, top["fixed"], words)
+    reports = read_reports(place / "reports", top["reports"], trial["workdir"], metrics)
+    top |= {"arguments": arguments, "reports": reports}
     shared = Command(
         study=top["name"],
         metrics=metrics,
@@ -225,10 +228,7 @@ def _commands(
         workdir=trial["workdir"],
         grace=trial["grace"],
     )
-    return {
-        key: replace(shared, words=tuple(top[key])) if isinstance(top[key], list) else top[key]
-        for key in ("objective", "evaluate")
-    }
+    return {key: replace(shared, words=tuple(c)) if isinstance(c, list) else c for key, c in calls.items()}
 
 
 def _resolved(

@@ -83,6 +83,7 @@ def test_a_word_whose_parameter_a_trial_does_not_have_is_left_out() -> None:
     ("template", "params", "message"),
     [
         (("--momentum", "{momentum}"), {"lr": 0.1}, r"the word \{momentum\} is left over"),
+        (("--momentum", "{momentum}"), {"momentum": 0.1}, r"the word \{momentum\} is left over"),
         (("--x={momentun}",), {"momentum": 0.1}, "did you mean 'momentum'"),
         (("--n={trial}",), {"trial": 1}, "has a parameter 'trial' too"),
         (("{args}",), {"args": 1}, "has a parameter 'args' too"),
@@ -103,10 +104,13 @@ def test_two_flags_are_for_true_and_false_only() -> None:
         words("{args}", params={"lr": 0.5}, arguments={"lr": "--a/--b"})
 
 
-TEXTS = st.text(st.sampled_from("ab1.,:'\"\\$ {}[]()=+-/@%~#\n\téNULLtruefalse_"))
+TEXTS = st.text(st.sampled_from("ab1.,:'\"\\$ {}[]()=+-/@%~#*?|&!;<>`^\n\t\réNULLtruefalse_"))
 VALUES = st.recursive(
     TEXTS | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False),
-    lambda part: st.lists(part, max_size=3) | st.dictionaries(st.sampled_from(["a", "b_c", "a b", "a:b"]), part),
+    lambda part: (
+        st.lists(part, max_size=3)
+        | st.dictionaries(st.sampled_from(["a", "b_c", " a b", "a:b", "x/y.z", "$(k)", "9_"]), part)
+    ),
     max_leaves=5,
 )
 
@@ -121,6 +125,16 @@ def test_hydra_reads_an_override_as_the_value_that_was_written(value: Any) -> No
     omegaconf.OmegaConf.update(config, "x", override.value(), merge=True)
     read = omegaconf.OmegaConf.to_container(config, resolve=True)["x"]
     assert (type(read), read) == (type(value), value)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"a b": 1}, {"é": 1}, {"9": 1}, {"x": {"1": 2}}, {"x": [{"true": 1}]}, {"x": {"it's": 1}}, {"x": {"": 1}}],
+)
+def test_names_and_keys_that_hydra_cannot_read_are_refused(params: dict[str, Any]) -> None:
+    """Or would read as something else: as the number 1, say."""
+    with pytest.raises(ValueError, match=r"\{overrides\}: Hydra has no way to write the"):
+        words("app", "{overrides}", params=params)
 
 
 def test_overrides_are_hydras() -> None:

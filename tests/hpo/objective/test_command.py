@@ -91,6 +91,38 @@ def test_a_report_arrives_while_the_program_goes_on(tmp_path: Path) -> None:
     assert list(running) == []
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        "exec >&- 2>&-; {wait}",  # it has closed both outputs
+        "while [ ! -e go-on ]; do printf .; sleep 0.01; done",  # and one that ends no line
+    ],
+)
+def test_a_file_is_read_whatever_the_program_prints(
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    script = script.format(wait="while [ ! -e go-on ]; do sleep 0.01; done")
+    words = (SHELL, "-c", f"printf 'loss\\n2\\n1\\n' > m.csv; {script}")
+    command = Command(words, metrics=("loss",), source="csv", where="m.csv")
+    running = reports(contract.resolve(command), {}, 0, "loss")
+    assert next(running) == {"loss": 2.0}
+    (tmp_path / "go-on").touch()
+    assert list(running) == [{"loss": 1.0}]
+
+
+def test_a_python_program_that_never_flushes_reports_while_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    script = "import os, time\nprint('{{\"loss\": 1}}')\nwhile not os.path.exists('go-on'): time.sleep(0.01)"
+    running = reports(resolve((sys.executable, "-c", script)), {}, 0, "loss")
+    assert next(running) == {"loss": 1.0}
+    (tmp_path / "go-on").touch()
+    assert list(running) == []
+
+
 def test_a_program_that_prints_nothing_has_no_report() -> None:
     assert shell("echo warning >&2") == []
 

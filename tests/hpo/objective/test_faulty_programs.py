@@ -164,6 +164,48 @@ def test_a_grandchild_that_became_a_daemon_ends_with_the_trial(
 
 
 @pytest.mark.processes
+def test_what_a_stopped_program_says_last_is_in_its_log(events: Callable[..., list[Event]]) -> None:
+    """Lines after the report that it was stopped at, a line without an end, and the answer to SIGTERM."""
+    found = events(
+        command("""
+            import signal, sys, time
+            def goodbye(*_):
+                sys.stderr.write("saved")
+                sys.exit()
+            signal.signal(signal.SIGTERM, goodbye)
+            print('{"loss": 1}\\nafter the report\\nbegun', end="", flush=True)
+            time.sleep(600)
+        """),
+        stop_at=1,
+    )
+    assert isinstance(found[-1], Ended)
+    assert found[-1].how is Outcome.STOPPED
+    text = b"".join(event.text for event in found if isinstance(event, Printed))
+    assert text == b'{"loss": 1}\nafter the report\nbegun\nsaved'
+
+
+@pytest.mark.processes
+def test_a_program_that_prints_for_ever_and_ignores_sigterm_is_killed(events: Callable[..., list[Event]]) -> None:
+    found = events(
+        command(
+            """
+            import os, signal
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            print('{"loss": 1}', flush=True)
+            while True:
+                os.write(1, b"x" * 65536)
+            """,
+            grace=0.5,
+        ),
+        stop_at=1,
+    )
+    assert isinstance(found[-1], Ended)
+    assert found[-1].how is Outcome.STOPPED
+    assert losses(found) == [1.0]
+    assert sum(len(event.text) for event in found if isinstance(event, Printed)) <= HEAD + TAIL + 100
+
+
+@pytest.mark.processes
 def test_reports_after_a_stop_are_no_reports(events: Callable[..., list[Event]], tmp_path: Path) -> None:
     said = tmp_path / "said"
     found = events(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import decimal
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import pytest
 
 import hpo
@@ -36,6 +38,22 @@ def test_what_is_pushed_is_reported_one_by_one_in_the_same_thread() -> None:
     assert done == []
     assert list(running) == [{"loss": 2.0}, {"loss": 3.0}]
     assert done == ["after 0", "after 1", "after 2"]
+
+
+def test_a_pushing_objective_runs_in_the_context_of_its_thread() -> None:
+    """As a generator does: what a module has set holds, and what a trial sets stays."""
+    seen: list[tuple[int, str]] = []
+
+    def objective(params: Mapping[str, Any], seed: int, report: Push) -> None:
+        seen.append((decimal.getcontext().prec, np.geterr()["over"]))
+        report(1.0)
+        seen.append((decimal.getcontext().prec, np.geterr()["over"]))
+        decimal.getcontext().prec += 1
+
+    with decimal.localcontext(prec=50), np.errstate(over="raise"):
+        assert [list(started(objective)) for _ in range(2)] == [[{"loss": 1.0}]] * 2
+
+    assert seen == [(50, "raise")] * 2 + [(51, "raise")] * 2
 
 
 def test_what_the_function_returns_is_the_last_report() -> None:

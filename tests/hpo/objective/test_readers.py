@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
 from collections.abc import Iterable
@@ -133,6 +134,44 @@ def test_a_file_that_is_written_anew_with_another_column_is_read_on(tmp_path: Pa
     assert looked(reader) == [(3.0, {"train": 0.3})]
 
 
+def test_a_file_that_is_begun_again_is_read_from_its_beginning(tmp_path: Path) -> None:
+    """As by a program with two phases, or one that rotates its files; rows that were read are skipped."""
+    file = tmp_path / "m.csv"
+    reader = Csv(str(file))
+    file.write_text("loss\n5\n4\n3\n")
+    assert looked(reader) == [(None, {"loss": value}) for value in (5.0, 4.0, 3.0)]
+    file.write_text("")
+    assert looked(reader) == []
+    file.write_text("loss\n5\n")  # written anew
+    assert looked(reader) == []
+    file.write_text("loss\n9\n")  # another one
+    assert looked(reader) == [(None, {"loss": 9.0})]
+    file.rename(tmp_path / "m.csv.1")
+    file.write_text("loss\n8\n7\n6\n5\n4\n")
+    assert looked(reader) == [(None, {"loss": value}) for value in (8.0, 7.0, 6.0, 5.0, 4.0)]
+
+
+def test_lines_without_a_heading_may_be_another_files(tmp_path: Path) -> None:
+    file = tmp_path / "m.jsonl"
+    reader = JsonLines(str(file))
+    file.write_text('{"loss": 3}\n{"loss": 2}\n')
+    assert len(looked(reader)) == 2
+    file.write_text('{"loss": 1}\n{"loss": 0}\n')
+    assert looked(reader) == [(None, {"loss": 1.0}), (None, {"loss": 0.0})]
+
+
+@pytest.mark.parametrize(
+    ("where", "why"), [("folder", "it is no file"), ("pipe", "it is no file"), ("file/m.csv", "Not a directory")]
+)
+def test_what_cannot_be_read_is_said_when_the_metric_never_comes(where: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    reader = Csv(str(tmp_path / where))
+    assert looked(reader) == []
+    assert reader.account([]).startswith(f"{tmp_path / where} cannot be read: {why}; ")
+
+
 def test_cells_that_hold_no_number_are_left_out(tmp_path: Path) -> None:
     file = tmp_path / "m.csv"
     file.write_text('\ufeffstep,phase,loss,"a,b"\r\n1,"val, best",0.5,\r\nnoise\r\n2,,NaN,4\r\n', encoding="utf-8")
@@ -252,6 +291,7 @@ budget.trials = 3
         ("arguments.l = '--l'", "arguments.l: must be a parameter of"),
         ("arguments.lr = '--a={}{}'", "arguments.lr: must have at most one pair of braces"),
         ("arguments.lr = '--a/--b/--c'", "arguments.lr: must be one flag, or two"),
+        ("reports.csv = '{folder}/**.csv'", r"reports.csv: must have \*\* alone between two slashes"),
         ("trial.env = { A = 1 }", "trial.env: must hold variables with text"),
         ("trial.env = { HPO_SEED = '1' }", "trial.env: must not hold HPO_SEED, which hpo sets"),
         ("trial.workdir = 'mine'", "trial.workdir: must be one of shared, own"),
@@ -262,6 +302,34 @@ def test_a_wrong_table_is_refused(more: str, message: str, tmp_path: Path) -> No
     file.write_text(STUDY.format(more))
     with pytest.raises(InputError, match=message):
         load(file)
+
+
+def test_patterns_that_nobody_would_read_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(STUDY.format("arguments.lr = '-l {}'").replace('"{args}"', '"{overrides}"'))
+    with pytest.raises(InputError, match=r"arguments: says how \{args\} writes parameters, but no word"):
+        load(file)
+
+
+def test_a_metric_named_step_cannot_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(STUDY.format("reports.jsonl = '{folder}/m'").replace('"loss"', '"step"'))
+    with pytest.raises(InputError, match=r"reports.jsonl: cannot read the study's metric 'step'"):
+        load(file)
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("{foldr}/m.csv", r"reports.csv names \{foldr\}, which is not .*; did you mean 'folder'"),
+        ("{args}", r"reports.csv must name one file or folder in every trial, so it cannot have \{args\}"),
+        ("m-{momentum}.csv", r"so it cannot have \{momentum\}"),
+    ],
+)
+def test_a_file_that_not_every_trial_has_is_refused(where: str, message: str) -> None:
+    command = Command(("sh",), source="csv", where=where, workdir="own", conditional=frozenset({"momentum"}))
+    with pytest.raises(InputError, match=message):
+        contract.check(contract.resolve(command), [{"lr": 0.1, "momentum": 0.9}])
 
 
 def test_the_tables_of_commands_are_refused_for_functions(tmp_path: Path) -> None:
@@ -287,6 +355,7 @@ ODD = {
     "a return after each": (["loss=2\r", "loss=1\r"], [2.0, 1.0]),
     "line ends of Windows": (["loss=2\r", "\nloss=1\r\n"], [2.0, 1.0]),
     "colours": (["\x1b[32mloss=\x1b[0m\x1b[1m2\x1b[0m\n"], [2.0]),
+    "a line that is cleared": (["\x1b[2K\x1b[1Aloss=2\x1b[K\n"], [2.0]),
     "per cent": (["loss=85.5%, "], [85.5]),
     "in brackets": (["[loss=2]"], [2.0]),
 }
@@ -344,11 +413,11 @@ def test_an_options_value_that_names_a_file_is_made_absolute_in_the_trials_own_f
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     script = """printf '%s\\n' "$@"; echo loss=1"""
-    words = ("sh", "-c", script, "sh", "--config=conf.yaml", "conf.yaml", "--mode=train", "conf=conf.yaml")
+    words = ("sh", "-c", script, "sh", "--config=conf.yaml", "conf.yaml", "--mode=train", "conf=conf.yaml", ".")
     command = Command(
         words, metrics=("loss",), source="pattern", where=r"loss=(?P<loss>\S+)", workdir="own", folder=str(study)
     )
     found = reports(contract.resolve(command), {}, 0, "loss", folder=str(tmp_path / "own"))
     assert list(found) == [{"loss": 1.0}]
     given = capfd.readouterr().err.split("\n")
-    assert given[:4] == [f"--config={study}/conf.yaml", f"{study}/conf.yaml", "--mode=train", "conf=conf.yaml"]
+    assert given[:5] == [f"--config={study}/conf.yaml", f"{study}/conf.yaml", "--mode=train", "conf=conf.yaml", "."]
