@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir, closing
@@ -238,7 +237,7 @@ def run(
     """
     from hpo import afterwards
     from hpo.search.edited import open_edited
-    from hpo.search.folders import TrialFolders, own_folder
+    from hpo.search.folders import TrialFolders, forget, own_folder
     from hpo.search.loop import Search
 
     tracking = absolute_uri(tracking)  # trials in this process may change the working folder
@@ -248,6 +247,8 @@ def run(
     with closing(ledger):
         study, uid = ledger.study, ledger.uid
         executors.prefer(workers(edits))
+        if ledger.cleared is not None:
+            forget(absolute(where.folder), study.name, ledger.cleared, notify)
         own = own_folder(absolute(where.folder), study.name, uid)
         folders = TrialFolders(checkpoints / uid, own, study.trial.kept, study.objectives, notify, executors.echo)
         search = Search(study, ledger, folders, retry_failed=retry_failed)
@@ -327,13 +328,12 @@ def delete(where: Address, name: str, tracking: str) -> tuple[int, bool]:
         TrackingError: When the experiment could not be deleted; the study is deleted from the ledger.
     """
     from hpo.ledger import snapshots
-    from hpo.search.folders import found_folder
+    from hpo.search.folders import forget
 
     tracking = absolute_uri(tracking)
     uid = snapshots.uid(where, name)
     count = snapshots.delete(where, name)
-    if folder := found_folder(where.folder, name, uid):
-        shutil.rmtree(folder)
+    forget(where.folder, name, uid, to_stderr)
     scheme, _, path = tracking.partition(":///")
     if tracking == "none" or (scheme == "sqlite" and not Path(path).exists()):  # MLflow would create the file
         return count, False

@@ -39,7 +39,10 @@ class Ledger:
         study: The study, with the edits that were made to it.
         loaded: The trials that were there when it was opened, also those that a dead driver left running.
         inbox: What other processes ask of its writer.
+        cleared: The identity of an earlier study of this name, which had no value yet and was cleared away by opening.
     """
+
+    cleared: str | None = None
 
     def __init__(
         self, address: Address, store: Journal | Sql, study_id: int, study: Study, held: lock.Lock, notify: Notify
@@ -85,13 +88,21 @@ class Ledger:
             StorageUnusable: When the storage cannot be used.
             StudyConflict: When the study file contradicts the trials that are there.
         """
+        cleared: str | None = None
 
         def found(store: Journal | Sql) -> tuple[int, Study]:
-            adapted = adapt(study, entry.attributes(store, study.name))
+            nonlocal cleared
+            attrs = entry.attributes(store, study.name)
+            adapted = adapt(study, attrs)
             study_id = entry.find(store, adapted)
-            return (entry.make(store, study), study) if study_id is None else (study_id, adapted)
+            if study_id is not None:
+                return study_id, adapted
+            cleared = attrs.get(UID_ATTR)
+            return entry.make(store, study), study
 
-        return cls._open(address, study.name, notify, found)
+        ledger = cls._open(address, study.name, notify, found)
+        ledger.cleared = cleared
+        return ledger
 
     @classmethod
     def reopen(cls, address: Address, name: str, notify: Notify = lambda text: None) -> Ledger:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from hpo.best import front_of, ranked
+from hpo.errors import StorageUnusable
 from hpo.execution import MARKER, Nodes
 from hpo.search.elsewhere import FoldersElsewhere
 from hpo.text import printable
@@ -28,14 +30,22 @@ def own_folder(beside: Path, name: str, uid: str) -> Path:
         beside: The ledger's own folder.
         name: The study's name.
         uid: Its identity.
+
+    Raises:
+        StorageUnusable: When there can be no such folder.
     """
     folder = beside / "trials" / name
     marker = folder / MARKER
-    if not folder.exists():
-        folder.mkdir(parents=True)
-        marker.write_text(uid)
-    elif not marker.exists() or marker.read_text() != uid:
-        return own_folder(beside, f"{name}-{uid[:8]}", uid)
+    try:
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            marker.write_text(uid)
+        elif not marker.exists() or marker.read_text() != uid:
+            return own_folder(beside, f"{name}-{uid[:8]}", uid)
+    except OSError as error:
+        raise StorageUnusable(
+            f"storage: cannot use {folder} for what trials write: {error.strerror or error}"
+        ) from None
     return folder
 
 
@@ -53,6 +63,13 @@ def found_folder(beside: Path, name: str, uid: str, number: int | None = None) -
         if own.exists() and marker.exists() and marker.read_text() == uid:
             return own
     return None
+
+
+def forget(beside: Path, name: str, uid: str, notify: Callable[[str], object]) -> None:
+    """Removes the folders of a study that the ledger has no longer; arguments as for :func:`found_folder`."""
+    for folder in (found_folder(beside, name, uid), beside / "checkpoints" / uid):
+        if folder is not None:
+            remove(folder, notify)
 
 
 def links(own: Path | None, page: Path) -> dict[int, dict[str, str]]:
@@ -99,6 +116,8 @@ class TrialFolders:
     ) -> None:
         self._checkpoints, self._own, self._keep = checkpoints, own, keep
         self._objectives, self._notify, self._echo = objectives, notify, echo
+        self._begun: dict[int, bytes] = {}  # lines whose end has not been printed yet
+        self._lost = False  # whether output could not be written
         self.elsewhere = FoldersElsewhere(own, notify)
         self._there = {int(path.parent.name) for path in own.glob(f"*/{FILES}") if path.parent.name.isdecimal()}
 
@@ -116,11 +135,13 @@ class TrialFolders:
 
     def begin(self, number: int, attempt: int) -> None:
         """An attempt is about to begin: the first one with an empty log."""
+        self._end_line(number)
         self.elsewhere.begin(number, attempt)
-        self._remove(self.own(number))
+        remove(self.own(number), self._notify)
         self._there.discard(number)
         if attempt == 1:
-            self.log(number).unlink(missing_ok=True)
+            with suppress(OSError):  # what is printed cannot be written either, and that is said
+                self.log(number).unlink(missing_ok=True)
         elif self.log(number).exists():
             self.printed(number, f"[attempt {attempt}]\n".encode())
 
@@ -131,12 +152,22 @@ class TrialFolders:
             with self.log(number).open("ab") as file:
                 file.write(text)
         except OSError as error:
-            self._notify(
-                f"trial {number}: its output cannot be written to {self.log(number)}: {error.strerror or error}"
-            )
+            if not self._lost:
+                why = error.strerror or error
+                self._notify(f"trial {number}: its output cannot be written to {self.log(number)}: {why}")
+            self._lost = True
+        self._show(number, text)
+
+    def _show(self, number: int, text: bytes) -> None:
+        """Echoes what a trial prints, in whole lines: several trials print at once."""
         if self._echo is not None:
-            for line in text.decode(errors="replace").splitlines():
-                self._echo(f"trial {number} | {printable(line)}")
+            *lines, self._begun[number] = re.split(rb"\r\n|\r|\n", self._begun.get(number, b"") + text)
+            for line in lines:
+                self._echo(f"trial {number} | {printable(line.decode(errors='replace'))}")
+
+    def _end_line(self, number: int) -> None:
+        if self._begun.get(number):
+            self._show(number, b"\n")
 
     @contextmanager
     def gathering(self, nodes: Nodes | None, trials: Sequence[Trial], uid: str) -> Iterator[None]:
@@ -162,8 +193,9 @@ class TrialFolders:
             finished: The one that has just finished.
         """
         if finished is not None:
-            self._remove(self.checkpoint(finished.number))
-            if self.own(finished.number).exists():
+            self._end_line(finished.number)
+            remove(self.checkpoint(finished.number), self._notify)
+            if os.path.lexists(self.own(finished.number)):
                 self._there.add(finished.number)
         away = self.elsewhere
         self._there |= away.arrived()
@@ -172,7 +204,7 @@ class TrialFolders:
         kept = {trial.number for trial in self._kept(there)}
         for trial in there:
             if trial.finished and trial.number not in kept:
-                self._remove(self.own(trial.number))
+                remove(self.own(trial.number), self._notify)
                 self._there.discard(trial.number)
         coming = [trials[number] for number in away.places if number < len(trials) and trials[number].finished]
         away.discard([trial.number for trial in coming if trial not in self._kept([*there, trial])])
@@ -186,12 +218,16 @@ class TrialFolders:
             return front_of(trials, self._objectives)
         return ranked(trials, self._objectives)[: self._keep]
 
-    def _remove(self, folder: Path) -> None:
-        """Removes a folder, or a link without what it points to; what cannot be removed is left, with a remark."""
-        try:
-            if folder.is_symlink():
-                folder.unlink()
-            elif folder.exists():
-                shutil.rmtree(folder)
-        except OSError as error:
-            self._notify(f"the folder {folder} is left: {error.strerror or error}")
+
+def remove(folder: Path, notify: Callable[[str], object]) -> None:
+    """Removes a folder, or the file or link in its place; what a link points to stays.
+
+    What resists is left with a remark.
+    """
+    try:
+        if folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder)
+        else:
+            folder.unlink(missing_ok=True)
+    except OSError as error:
+        notify(f"the folder {folder} is left: {error.strerror or error}")

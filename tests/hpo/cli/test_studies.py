@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from command_line import QUICK, CommandLine
 
-from hpo.ledger import lock
+from hpo.ledger import lock, snapshots
 from hpo.ledger.address import parse
 
 HEAD = {"name", "state", "direction", "metric", "budget", "trials", "retried", "inherited", "counted", "best"}
@@ -277,6 +277,23 @@ def test_delete_leaves_other_studies_and_the_name_free(hpo: CommandLine) -> None
     hpo("delete", "small", "--yes", "--tracking", "none")
     assert [head["name"] for head in hpo("list", "--json").json] == ["other"]
     hpo.run("--set", "direction=maximize")
+
+
+def test_delete_removes_the_checkpoints_of_trials_that_have_not_finished(hpo: CommandLine) -> None:
+    hpo.run()
+    checkpoint = Path(".hpo/checkpoints", snapshots.uid(parse("hpo.journal"), "small"), "3")
+    checkpoint.mkdir(parents=True)
+    hpo("delete", "small", "--yes", "--tracking", "none")
+    assert not checkpoint.parent.exists()
+
+
+def test_a_study_that_starts_over_has_the_folders_of_its_name(hpo: CommandLine) -> None:
+    hpo.run("--set", "objective=small_objectives:failing", "--verbose", code=1)
+    old = Path(".hpo/checkpoints", snapshots.uid(parse("hpo.journal"), "small"))
+    old.mkdir(parents=True)
+    hpo.run("--set", "objective=small_objectives:curve")
+    assert [path.name for path in Path(".hpo/trials").iterdir()] == ["small"]
+    assert not old.exists()
 
 
 def test_delete_makes_no_mlflow_store(hpo: CommandLine) -> None:

@@ -54,6 +54,48 @@ def test_exactly_the_best_keep_their_folders_whenever_the_driver_dies(
         assert there(root) == (set(range(number + 1)) if keep is None else best)
 
 
+def test_what_a_trial_has_put_in_the_place_of_its_folder_goes_too(tmp_path: Path) -> None:
+    places, target = folders(tmp_path, 0), tmp_path / "target"
+    target.mkdir()
+    failed = [trial(number, State.FAILED, None) for number in range(3)]
+    for number in range(3):
+        places.own(number).parent.mkdir(parents=True)
+    places.own(0).touch()
+    places.own(1).symlink_to(target)
+    places.own(2).symlink_to("nowhere")
+    for ended in failed:
+        places.tidy(failed, ended)
+        assert [*places.own(ended.number).parent.iterdir()] == []
+    assert target.exists()
+
+
+def test_trials_are_echoed_in_whole_lines(tmp_path: Path) -> None:
+    said: list[str] = []
+    places = TrialFolders(tmp_path, tmp_path / "own", None, {"loss": Direction.MINIMIZE}, pytest.fail, said.append)
+    for number, text in [
+        (0, b"one\r10 %\r\ntw"),
+        (1, b"\xc3"),
+        (0, b"o\n"),
+        (1, b"\xa9\n"),
+        (0, b"half"),
+        (1, b"last"),
+    ]:
+        places.printed(number, text)
+    assert said == ["trial 0 | one", "trial 0 | 10 %", "trial 0 | two", "trial 1 | é"]
+    places.begin(0, 2)
+    places.tidy([trial(0, State.RUNNING, None), ended := trial(1, State.FAILED, None)], ended)
+    assert said[4:] == ["trial 0 | half", "trial 0 | [attempt 2]", "trial 1 | last"]
+
+
+def test_output_that_cannot_be_written_is_said_once(tmp_path: Path) -> None:
+    (tmp_path / "own").touch()
+    said: list[str] = []
+    places = folders(tmp_path, None, said.append)
+    for number in (0, 0, 1):
+        places.printed(number, b"text")
+    assert said == [f"trial 0: its output cannot be written to {tmp_path}/own/0/output.log: Not a directory"]
+
+
 def test_the_folder_of_a_running_trial_stays(tmp_path: Path) -> None:
     places = folders(tmp_path, 1)
     for number in range(2):
