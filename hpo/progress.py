@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hpo.ledger.address import Address
 from hpo.so_far import FrontSoFar
 from hpo.study import Study
-from hpo.text import duration, number, printable
+from hpo.text import cut, duration, number, printable
 from hpo.trial import State, Trial, best_first, counts
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ MOST, NOTICE = 10_000, 5.0
 def to_stderr(text: str) -> None:
     """Writes a remark to standard error; one that cannot be written is dropped, because no search ends for that."""
     line = text.removeprefix("\n")
-    if len(line) > MOST:
-        line = f"{line[: MOST // 2]}\n... {len(line) - MOST} characters left out ...\n{line[-MOST // 2 :]}"
-    _write(f"{chr(10) * text.startswith(chr(10))}hpo: {line}\n")
+    _write(f"{chr(10) * text.startswith(chr(10))}hpo: {cut(line, MOST)}\n")
 
 
 def _write(text: str) -> None:

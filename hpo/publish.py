@@ -296,7 +296,11 @@ def score(study: Study, trial: Trial) -> dict[str, float]:
     assert study.evaluate is not None
     metrics: dict[str, float] = {}
     target, params = objective.resolve(study.evaluate), {**study.fixed, **trial.params}
-    with threadpool_limits(study.workers.threads):  # as on a worker: the same numbers in the same time
-        for report in objective.reports(target, params, trial.seed, study.metric):
+    with (
+        TemporaryDirectory(ignore_cleanup_errors=True) as own,
+        threadpool_limits(study.workers.threads),  # as on a worker: the same numbers in the same time
+    ):
+        places = {"folder": f"{own}/files", "checkpoint": f"{own}/checkpoint", "trial": trial.number}
+        for report in objective.reports(target, params, trial.seed, study.metric, **places):
             metrics.update(report)
     return metrics

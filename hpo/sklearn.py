@@ -53,6 +53,7 @@ def _check(params: Mapping[str, Any]) -> None:
     try:
         _estimator(params, 0)
         load(params["data"], "fixed.data")
+        check_cv(params.get("folds", 5))
         if "scoring" in params:
             get_scorer(params["scoring"])
     except InputError as error:

@@ -17,6 +17,13 @@ def printable(text: str) -> str:
     return _UNSAFE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
+def cut(text: str, most: int) -> str:
+    """The beginning and the end of a text that is longer than ``most`` characters, and how much is left out."""
+    half = most // 2
+    left_out = len(text) - 2 * half
+    return text if len(text) <= most else f"{text[:half]}\n... {left_out} characters left out ...\n{text[-half:]}"
+
+
 def number(value: float | None) -> str:
     """Six digits; ``-`` for what is not there."""
     return "-" if value is None else f"{value:.6g}"

@@ -7,6 +7,7 @@ library logs. Where the trial is to end, the library's own training loop ends wi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 
@@ -14,8 +15,7 @@ def numbers(logged: Mapping[str, Any] | None) -> dict[str, float]:
     """The numbers among what a library logs; anything else, text for example, is left out."""
     found = {}
     for name, value in (logged or {}).items():
-        try:
-            found[str(name)] = float(value)
-        except (TypeError, ValueError):
-            continue
+        with suppress(TypeError, ValueError, OverflowError, RuntimeError):  # PyTorch's, for a tensor of several numbers
+            if not isinstance(value, str | bytes):
+                found[str(name)] = float(value)
     return found

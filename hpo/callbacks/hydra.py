@@ -30,4 +30,5 @@ class ReportCallback(Callback):
         if job_return.status is JobStatus.COMPLETED:
             returned = job_return.return_value
             found = returned if isinstance(returned, Mapping) else {self._metric: returned}
-            print(json.dumps(numbers(found)), flush=True)
+            nothing = f"the application returned {returned!r:.80}, which is no number and has none"
+            print(json.dumps(reported) if (reported := numbers(found)) else nothing, flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import math
 import os
 import re
@@ -92,14 +93,7 @@ def to_dict(study: Study, trial: Trial, folder: Path | None) -> dict[str, Any]:
         "by_hand": trial.notes.get(BY_HAND),
         "discarded": trial.notes.get(DISCARDED_ATTR),
         "error": trial.error,
-        "reports": [
-            {
-                "step": report.step,
-                "time": report.time,
-                "metrics": {key: v if math.isfinite(v) else None for key, v in report.metrics.items()},
-            }
-            for report in trial.reports
-        ],
+        "reports": [report._asdict() for report in trial.reports],
         "log": _kept(folder, LOG),
         "files": _kept(folder, "files"),
     }
@@ -177,6 +171,7 @@ def follow_log(where: Address, name: str, wanted: int, interval: float) -> None:
     from hpo.ledger import snapshots
 
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    lines = io.IncrementalNewlineDecoder(decoder, translate=True)  # a bar that is drawn anew is a line, as in print_log
     with ExitStack() as opened:
         log: BinaryIO | None = None
         over = False
@@ -190,7 +185,7 @@ def follow_log(where: Address, name: str, wanted: int, interval: float) -> None:
                 with suppress(FileNotFoundError):  # a search that runs the trial again begins another file
                     if folder and not (log and os.path.samestat(os.fstat(log.fileno()), (folder / LOG).stat())):
                         log = opened.enter_context((folder / LOG).open("rb"))
-                write(decoder.decode(log.read()) if log else "")
+                write(lines.decode(log.read()) if log else "")
                 if over or time.monotonic() > until:
                     break
                 time.sleep(min(LOOK, interval))

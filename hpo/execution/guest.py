@@ -10,7 +10,7 @@ from typing import Any
 
 from hpo.errors import HpoError
 from hpo.execution import Job
-from hpo.execution.inline import THREADS
+from hpo.execution.inline import THREADS, variables
 from hpo.execution.process import Child, ChildDied, ChildFailed
 from hpo.imports import look_in
 from hpo.study import Study
@@ -71,7 +71,7 @@ class Guest:
         """
         if (child := self.start()) is None:
             look_in(*self.job.path)
-            with chdir("."):  # whatever the user's own code does, the working folder stays
+            with chdir("."), variables(self.job.env):  # whatever the user's own code does, the working folder stays
                 return function(*arguments)
         try:
             return child.call(function, *arguments, limit=limit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
@@ -24,9 +24,11 @@ class InlineExecutor:
     """
 
     def __init__(self, job: Job, threads: int | None = None) -> None:
-        self._worker = Worker(job)
+        with variables(job.env):
+            self._worker = Worker(job)
         self._limits = ExitStack()
-        if threads and not {*THREADS} & {*os.environ, *job.env}:
+        self._limits.enter_context(variables(job.env))
+        if threads and not {*THREADS} & {*os.environ}:
             self._limits.enter_context(_at_most(threads))
         self._task: Task | None = None
         self._steps: Generator[Event | None, None, None] | None = None
@@ -66,6 +68,20 @@ class InlineExecutor:
             self._steps.close()
             self._steps = None
         self._limits.close()
+
+
+@contextmanager
+def variables(given: Mapping[str, str]) -> Iterator[None]:
+    """Sets environment variables of this process during the block."""
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 @contextmanager

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import pickle
 import platform
 import sys
 import traceback
 from collections.abc import Generator
+from contextlib import suppress
+from os import chdir
 from time import monotonic, time  # by name: the study's code may replace what modules hold
 
 from hpo.errors import InputError
@@ -16,7 +17,11 @@ from hpo.execution import Ended, Event, Job, Outcome, Reported, Started, Task
 from hpo.imports import look_in
 from hpo.objective.command import CommandFailed
 from hpo.objective.contract import moments, resolve
+from hpo.text import cut
 from hpo.trial import Report
+
+# Characters of an error that the ledger keeps.
+LONGEST = 100_000
 
 
 class Worker:
@@ -30,6 +35,7 @@ class Worker:
         look_in(*job.path)
         self._metric, self._fixed, self._infeasible = job.metric, job.fixed, job.infeasible
         self._objective = resolve(job.objective) if job.code is None else pickle.loads(job.code)
+        self._folder = os.getcwd()  # noqa: PTH109 -- as `chdir` takes it
         self._stop: tuple[int, int] | None = None
         self.name = f"{platform.node()}/{os.getpid()}"
         self._epoch = time() - monotonic()
@@ -49,8 +55,9 @@ class Worker:
         """
         key = (task.number, task.attempt)
         yield Started(*key, self.name, self._now())
-        # The objective may change what it is given; the next trial must not see that.
-        params = copy.deepcopy({**self._fixed, **task.params})
+        with suppress(OSError):  # it is gone
+            chdir(self._folder)  # the trial before may have gone elsewhere
+        params = {**self._fixed, **task.params}  # the objective gets copies
         places = {"checkpoint": task.checkpoint, "folder": task.folder, "trial": task.number}
         running = moments(self._objective, params, task.seed, self._metric, **places)
         how: Outcome = Outcome.FINISHED
@@ -93,10 +100,10 @@ def is_called(raised: BaseException, name: str) -> bool:
 
 
 def error_text(raised: BaseException) -> str:
-    """The traceback from the objective's own frames on."""
+    """The traceback from the objective's own frames on, cut in its middle where it has more than :data:`LONGEST`."""
     if isinstance(raised, InputError):
-        return str(raised)
+        return cut(str(raised), LONGEST)
     frames, own = raised.__traceback__, ("hpo.execution.", "hpo.objective.")
     while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith(own):
         frames = frames.tb_next
-    return "".join(traceback.format_exception(raised.with_traceback(frames))).rstrip()
+    return cut("".join(traceback.format_exception(raised.with_traceback(frames))).rstrip(), LONGEST)

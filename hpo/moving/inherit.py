@@ -15,6 +15,7 @@ from hpo.ledger.ledger import Ledger
 from hpo.study import Study, parse
 from hpo.study.constraints import judged_again
 from hpo.study.inherit import ENQUEUE, OBSERVATIONS, changes, fitted, to_table
+from hpo.study.parameters import same
 from hpo.trial import CONSTRAINTS, COUNTED, FROM, VIOLATIONS, Origin, State, Trial
 
 # How many of another study's best trials are tried first.
@@ -172,7 +173,7 @@ def _first_trying(
     study: Study, points: Sequence[Mapping[str, Any]], file: str, keys: Mapping[str, Any] = MappingProxyType({})
 ) -> Study:
     """The study with points at the head of its queue, and with further ``keys``; ``file`` names it in messages."""
-    queue = [*points, *(point for point in study.enqueue if point not in points)]
+    queue = [*points, *(point for point in study.enqueue if not any(same(point, other) for other in points))]
     parsed = parse({**study.resolved, "enqueue": queue, **keys}, file=file, folder=study.folder)
     return replace(parsed, file=study.file, source=study.source)
 

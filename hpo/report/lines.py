@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from hpo.report.figures.axes import name_choices, real
 from hpo.report.figures.style import AMBER, BLUE, INK, MUTED, VERMILION, new_figure, plain
 from hpo.study import Study
+from hpo.study.parameters import same
 from hpo.text import short
 from hpo.trial import State, Trial
 
@@ -32,7 +33,7 @@ def chosen(trials: Sequence[Trial], when: Mapping[str, Any]) -> list[Trial]:
         trial
         for trial in trials
         if all(
-            any(trial.params.get(name) == value for value in (wanted if isinstance(wanted, list) else [wanted]))
+            any(same(trial.params.get(name), value) for value in (wanted if isinstance(wanted, list) else [wanted]))
             for name, wanted in when.items()
         )
     ]
@@ -51,8 +52,8 @@ def split(study: Study, trials: Sequence[Trial], name: str | None) -> list[tuple
         values = sorted({trial.params[name] for trial in having})
     else:
         choices = parameter.values() or ()
-        values = [value for value in choices if any(trial.params[name] == value for trial in having)]
-    return [(value, [trial for trial in having if trial.params[name] == value]) for value in values]
+        values = [value for value in choices if any(same(trial.params[name], value) for trial in having)]
+    return [(value, [trial for trial in having if same(trial.params[name], value)]) for value in values]
 
 
 def named(value: Any, names: Mapping[str, str]) -> str:
@@ -175,7 +176,7 @@ def _lines(
     values = [value for value, _ in split(study, trials, options["series"])][:MOST_LINES]
     index = 0
     for value in values:
-        members = [t for t in group if options["series"] is None or t.params.get(options["series"]) == value]
+        members = [t for t in group if options["series"] is None or same(t.params.get(options["series"]), value)]
         for metric in options["y"]:
             names = [named(metric, options["names"])] if options["series"] is None or len(options["y"]) > 1 else []
             names += [named(value, options["names"])] if options["series"] is not None else []

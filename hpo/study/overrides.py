@@ -61,11 +61,11 @@ def _check_text(place: Place, text: str, before: Any, *, fixed: bool) -> None:
     """Refuses text that was meant for a value: ``False`` where the file has ``true``, ``.5`` where it has a number."""
     kinds = (bool, int, float, list, dict) if fixed else (bool, int, float)
     number = _NUMBER.fullmatch(text)
-    meant = str(float(text)) if number else {"True": "true", "False": "false"}.get(text)
+    meant = str(float(text)) if number else {"true": "true", "false": "false"}.get(text.lower())
     if isinstance(before, bool):
         meant = {"true": "true", "yes": "true", "on": "true"}.get(text.lower(), meant)
         meant = {"false": "false", "no": "false", "off": "false", "none": "false"}.get(text.lower(), meant)
-    if isinstance(before, kinds) or (before is None and (meant or text == "None")):
+    if isinstance(before, kinds) or (before is None and (meant or text.lower() in ("none", "null"))):
         was = "has no such key" if before is None else f"has {show(before)}"
         hint = f"did you mean {meant}? For" if meant else "for"
         got = f"{text}, which is no value in TOML; {hint} a text, write '{place.key}=\"{text}\"'"

@@ -66,6 +66,7 @@ def _by_sklearn(params: dict[str, Any]) -> float:
         ({"svc__c": 1.0}, "Invalid parameter 'c'"),
         ({"estimator": "with_sklearn:pipelin"}, "did you mean 'pipeline'"),
         ({"scoring": "acuracy"}, "acuracy"),
+        ({"folds": 1}, "k-fold cross-validation requires at least one"),
     ],
 )
 def test_what_the_estimator_does_not_have_is_refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -75,6 +76,26 @@ def test_a_function_of_a_module_is_run_by_its_name_with_keys_and_overrides(folde
     assert [trial.params for trial in more.trials[:2]] == [trial.params for trial in result.trials]
     assert len(more.trials) == 4
     assert STUDY["budget"] == {"trials": 3}  # the caller's own mapping stays as it is
+
+
+@pytest.mark.parametrize("before", [None, "3"])
+def test_variables_of_the_study_are_there_while_it_runs_in_this_process(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    monkeypatch.delenv("OF_THE_STUDY", raising=False)
+    if before is not None:
+        monkeypatch.setenv("OF_THE_STUDY", before)
+    (folder / "with_variables.py").write_text(
+        "import os\nAT_IMPORT = float(os.environ['OF_THE_STUDY'])\n"
+        "def objective(params, seed):\n    return AT_IMPORT + float(os.environ['OF_THE_STUDY'])\n"
+    )
+    try:
+        result = run(objective="with_variables:objective", trial={"env": {"OF_THE_STUDY": "7"}})
+    finally:
+        sys.modules.pop("with_variables", None)
+
+    assert [trial.value for trial in result.trials] == [14.0, 14.0, 14.0]
+    assert os.environ.get("OF_THE_STUDY") == before
 
 
 def test_a_function_that_no_resumed_study_could_find_is_refused(folder: Path) -> None:

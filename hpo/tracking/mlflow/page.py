@@ -112,14 +112,24 @@ class Page:
     def attach_files(self, trial: Trial, folder: Path) -> None:
         """Keeps a trial's log and files as artifacts of its run, once.
 
+        Links that lead out of the folder or nowhere, links to folders, pipes and sockets are left out.
+
         Args:
             trial: A finished one.
             folder: Where they are.
         """
         run, of = self._child(trial), str(trial.ended)
-        if self._client.get_run(run).data.tags.get(FILES_TAG) != of:
+        if self._client.get_run(run).data.tags.get(FILES_TAG) == of:
+            return
+        paths = sorted(folder.rglob("*"))
+        if any(path.is_symlink() or not (path.is_file() or path.is_dir()) for path in paths):
+            for path in paths:
+                if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
+                    inner = path.parent.relative_to(folder).as_posix()
+                    self._client.log_artifact(run, str(path), None if inner == "." else inner)
+        else:
             self._client.log_artifacts(run, str(folder))
-            self._client.set_tag(run, FILES_TAG, of)
+        self._client.set_tag(run, FILES_TAG, of)
 
     # The model -----------------------------------------------------------------------------------------------------
 

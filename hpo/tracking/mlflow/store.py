@@ -14,6 +14,7 @@ from pathlib import Path
 from mlflow.entities import Param, Run, RunTag
 
 from hpo.study import Study
+from hpo.text import cut
 from hpo.tracking.mlflow import bulk, client, views
 from hpo.tracking.mlflow.client import MAX_KEY, MAX_PARAM, MAX_TAG, clean, connect, log, runs_of
 from hpo.tracking.mlflow.describe import SOURCE, description, source_tags, study_tags
@@ -266,10 +267,9 @@ class MlflowStore:
         tags = [] if child.state == trial.state else [RunTag("hpo.state", trial.state)]
         tags += [RunTag(*tag) for tag in _feasible(trial).items()]
         if trial.error:
-            error = trial.error
-            if len(error) > MAX_ERROR:
+            if len(trial.error) > MAX_ERROR:
                 self._cut(f"errors are cut in their middle to {MAX_ERROR} characters")
-                error = f"{error[: MAX_ERROR // 2]}\n[...]\n{error[-MAX_ERROR // 2 :]}"
+            error = cut(trial.error, MAX_ERROR)
             tags.append(RunTag("hpo.error", clean((error.rstrip().splitlines() or [""])[-1], MAX_LINE)))
             self._client.log_text(child.run_id, clean(error, 2 * MAX_ERROR), "error.txt")
         log(self._client, child.run_id, metrics, [] if child.has_params else self._trial_params(trial), tags)

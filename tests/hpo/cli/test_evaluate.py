@@ -107,6 +107,25 @@ def test_mlflow_has_the_score_on_the_study(sealed: CommandLine, mlflow_database:
     assert json.loads(parent.data.tags["hpo.evaluation.1"]) == entry
 
 
+def test_a_score_that_is_no_number_is_null_in_json(sealed: CommandLine, folder: Path) -> None:
+    (folder / "sealed_objective.py").write_text(OBJECTIVE.replace('params["scale"]}', "float('nan'), 'b': 1e999}"))
+    sealed("run", "study.toml", "--workers", "0", "--tracking", "none")
+    entry = sealed("evaluate", "sealed", "--json", "--tracking", "none").json
+    assert entry["metrics"] == {"test_loss": None, "b": None}
+
+
+def test_a_command_evaluates_in_a_folder_of_its_own(sealed: CommandLine, folder: Path) -> None:
+    """With the placeholders and metrics of the study's other command; nothing of it stays."""
+    script = "mkdir -p $1 && printf 'loss\\n%s\\n' $2 > $1/m.csv"
+    words = json.dumps(["sh", "-c", script, "sh", "{folder}", "{trial}"])
+    study = STUDY.replace('"sealed_objective:objective"', words).replace('"sealed_objective:evaluate"', words)
+    (folder / "study.toml").write_text(f'{study}[reports]\ncsv = "{{folder}}/m.csv"\n')
+    sealed("run", "study.toml", "--workers", "0", "--tracking", "none")
+    before = {*folder.glob("*"), *folder.glob(".hpo/trials/**/*")}
+    assert sealed("evaluate", "sealed", "--trial", "3", "--json", "--tracking", "none").json["metrics"] == {"loss": 3}
+    assert {*folder.glob("*"), *folder.glob(".hpo/trials/**/*")} == before
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

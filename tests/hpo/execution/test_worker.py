@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from hpo.execution import Ended, Job, Outcome, Reported, Started, Task
-from hpo.execution.worker import Worker
+from hpo.execution.worker import LONGEST, Worker, error_text
 from hpo.study.command import Command
 
 
@@ -20,6 +23,14 @@ def grow(params: Mapping[str, Any], seed: int) -> float:
     params["table"]["inner"].append(1)
     params["hidden"].append(1)
     return float(len(params["layers"]) + len(params["table"]["inner"]) + len(params["hidden"]))
+
+
+def wander(params: Mapping[str, Any], seed: int) -> float:
+    """Reports whether it begins at home, and goes to a folder that is then removed."""
+    found = float(Path.cwd() == Path(params["home"]))
+    with TemporaryDirectory() as folder:
+        os.chdir(folder)
+    return found
 
 
 class Diverged(ArithmeticError):
@@ -78,6 +89,26 @@ def test_what_an_objective_does_to_its_parameters_stays_with_its_trial(worker: W
 
     assert scores == [5.0, 5.0, 5.0]
     assert choice == [50]
+
+
+def test_every_trial_begins_in_the_folder_of_the_search(
+    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    wanderer = Worker(Job("growing:wander", "score"))
+    for number in range(3):
+        _, reported, _ = wanderer.steps(Task(number, 1, {"home": str(tmp_path)}, 7))
+        assert isinstance(reported, Reported)
+        assert reported.reports[0].metrics == {"score": 1.0}
+
+
+def test_a_huge_error_keeps_its_beginning_and_its_end() -> None:
+    text = error_text(ValueError("first " + "x" * 10_000_000 + " last"))
+
+    assert text.startswith("ValueError: first xxx")
+    assert text.endswith("xxx last")
+    assert LONGEST < len(text) < LONGEST + 100
+    assert error_text(ValueError("short")) == "ValueError: short"
 
 
 def test_the_length_of_a_trial_does_not_follow_a_clock_that_is_set(

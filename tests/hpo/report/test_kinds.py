@@ -18,6 +18,7 @@ from hpo.errors import InputError
 from hpo.report import kinds
 from hpo.report.figures import FIGURES
 from hpo.report.files import write
+from hpo.report.lines import chosen, split
 from hpo.study import Study, parse
 from hpo.study.fields import Field, integer
 from hpo.trial import Trial
@@ -149,3 +150,12 @@ def test_a_figure_that_cannot_be_drawn_is_left_out_with_a_remark(
     (remark,) = remarks
     assert remark.startswith("figure first is left out: ")
     assert re.search(reason, remark), remark
+
+
+def test_true_and_1_are_two_lines_of_a_figure() -> None:
+    """In Python they are equal."""
+    study = made.study(space={"x": {"choice": [1, True]}})
+    trials = [Trial(0, {"x": 1}, 0), Trial(1, {"x": True}, 0)]
+
+    assert [[trial.number for trial in part] for _, part in split(study, trials, "x")] == [[0], [1]]
+    assert [trial.number for trial in chosen(trials, {"x": True})] == [1]

@@ -120,3 +120,15 @@ def test_a_study_with_nothing_to_give_is_refused(trials: list[Trial], reason: st
 
     with pytest.raises(InputError, match=f"nothing to take from other: .*{reason}"):
         warm_start(study, other, trials)
+
+
+def test_an_enqueued_true_is_no_1_of_another_study() -> None:
+    """In Python they are equal."""
+    study = small_study(space={"x": {"choice": [1, True]}}, enqueue=[{"x": True}])
+    warm = warm_start(study, small_study(space={"x": {"choice": [1, True]}}), [_ended({"x": 1})])
+
+    assert [point["x"] is True for point in warm.enqueue] == [False, True]
+
+
+def _ended(params: dict[str, Any]) -> Trial:
+    return Trial(0, params, 0, State.COMPLETE, values=(1.0,))

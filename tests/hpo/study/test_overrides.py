@@ -53,6 +53,8 @@ def file(tmp_path: Path) -> Path:
         ("fixed.new=True", "did you mean true?"),
         ("fixed.new=-.5e3", "did you mean -500.0?"),
         ("fixed.new=None", "has no such key, got None"),
+        ("fixed.new=FALSE", "did you mean false?"),
+        ("fixed.new=null", "has no such key, got null"),
         ("space.x.high=.5", "did you mean 0.5?"),
         ("workers.cpus=.5", "must be a number"),
     ],
