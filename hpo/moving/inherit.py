@@ -15,7 +15,7 @@ from hpo.ledger.ledger import Ledger
 from hpo.study import Study, parse
 from hpo.study.constraints import judged_again
 from hpo.study.inherit import ENQUEUE, OBSERVATIONS, changes, fitted, to_table
-from hpo.study.parameters import same
+from hpo.study.values import same
 from hpo.trial import CONSTRAINTS, COUNTED, FROM, VIOLATIONS, Origin, State, Trial
 
 # How many of another study's best trials are tried first.

@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from hpo.report.figures.axes import name_choices, real
 from hpo.report.figures.style import AMBER, BLUE, INK, MUTED, VERMILION, new_figure, plain
 from hpo.study import Study
-from hpo.study.parameters import same
+from hpo.study.values import same
 from hpo.text import short
 from hpo.trial import State, Trial
 
