@@ -35,3 +35,31 @@ def ranked(trials: Iterable[Trial], objectives: Mapping[str, Direction]) -> list
 
     complete = [trial for trial in trials if counts_as_best(trial)]
     return [complete[index] for index in order(costs_of(complete, objectives))]
+
+
+def leading(trials: Iterable[Trial], objectives: Mapping[str, Direction]) -> list[Trial]:
+    """What lists of the best trials show: the complete trials, best first; of several objectives those on the front."""
+    return ranked(trials, objectives) if len(objectives) == 1 else front_of(trials, objectives)
+
+
+class Best:
+    """The trials that no other one beats, while trials are added: the front, or with one objective the best one.
+
+    Args:
+        objectives: What is better of each objective, by name.
+
+    Attributes:
+        trials: Best by the first objective first.
+    """
+
+    def __init__(self, objectives: Mapping[str, Direction]) -> None:
+        self._objectives = objectives
+        self._all: dict[int, Trial] = {}
+        self.trials: list[Trial] = []
+
+    def add(self, trial: Trial) -> None:
+        """Counts a trial; one that was added before, and has changed since, counts as it is now."""
+        known = trial.number in self._all
+        self._all[trial.number] = trial
+        front = front_of(self._all.values() if known else [*self.trials, trial], self._objectives)
+        self.trials = front if len(self._objectives) > 1 else front[:1]

@@ -10,11 +10,11 @@ from contextlib import closing, contextmanager, suppress
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hpo.best import Best
 from hpo.ledger.address import Address
-from hpo.so_far import FrontSoFar
 from hpo.study import Study
 from hpo.text import cut, duration, number, printable
-from hpo.trial import State, Trial, best_first, counts
+from hpo.trial import State, Trial, counts
 
 if TYPE_CHECKING:
     from hpo.ledger.snapshots import Snapshot
@@ -64,10 +64,9 @@ class Progress:
         self._study = study
         self._counts = counts(list(trials))
         self._counts[State.RUNNING] = 0
-        self._best: Trial | None = None
-        self._front = FrontSoFar(study.objectives.values())
+        self._best = Best(study.objectives)
         for trial in trials:
-            self._look(trial)
+            self._best.add(trial)
         self._states = {trial.number: trial.state for trial in trials if trial.finished}
         self._uncounted = {trial.number for trial in trials if trial.finished and not trial.counted}
         self._before = self._finished
@@ -107,16 +106,8 @@ class Progress:
         self._states[trial.number] = trial.state
         if trial.finished and not trial.counted:
             self._uncounted.add(trial.number)
-        self._look(trial)
-        if before is State.COMPLETE and trial.state is not before:  # it was discarded
-            self._front.front = [values for values in self._front.front if values != trial.values]
-            self._best = None if self._best is not None and self._best.number == trial.number else self._best
-
-    def _look(self, trial: Trial) -> None:
-        """Counts a trial that is perhaps better than those before it."""
-        self._front.add(trial)
-        candidates = [trial] if self._best is None else [self._best, trial]
-        self._best = next(iter(best_first(candidates, self._study.direction)), None)
+        if trial.finished:
+            self._best.add(trial)
 
     def close(self) -> None:
         if self._display is not None:
@@ -136,10 +127,11 @@ class Progress:
 
     def _text(self) -> str:
         parts = []
-        if self._best is not None and len(self._study.objectives) > 1:
-            parts.append(f"{len(self._front.front)} on the front")
-        elif self._best is not None:
-            parts.append(f"best {number(self._best.value)} (trial {self._best.number})")
+        best = self._best.trials
+        if best and len(self._study.objectives) > 1:
+            parts.append(f"{len(best)} on the front")
+        elif best:
+            parts.append(f"best {number(best[0].value)} (trial {best[0].number})")
         parts += [f"{count} {state}" for state, count in self._counts.items() if count]
         done = self._finished - self._before
         if done:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hpo.best import front_of
+from hpo.best import leading
 from hpo.study import Study
 from hpo.study.budget import BudgetMeter
-from hpo.trial import RETRY_OF, Trial, best_first, counts, fruitless, nearest
+from hpo.trial import RETRY_OF, Trial, counts, fruitless, nearest
 
 
 def spent(study: Study, trials: Sequence[Trial]) -> bool:
@@ -53,10 +53,9 @@ def goals(study: Study) -> dict[str, Any]:
 
 
 def _best(study: Study, trials: Sequence[Trial], top: int) -> dict[str, Any]:
-    several = len(study.objectives) > 1
-    found = front_of(trials, study.objectives) if several else best_first(trials, study.direction)
+    found = leading(trials, study.objectives)
     best: dict[str, Any] = {"best": [trial.head(study.objectives) for trial in found[:top]]}
-    if several:
+    if len(study.objectives) > 1:
         best["front"] = len(found)
     if (least := nearest(trials)) is not None:
         best["nearest"] = least.head(study.objectives)

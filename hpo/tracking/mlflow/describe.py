@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from importlib import metadata
 
 import hpo
-from hpo.best import front_of
+from hpo.best import leading
 from hpo.study import Study
 from hpo.study.constraints import none_feasible
 from hpo.study.markdown import SHOWN, code, escaped, searched, table
 from hpo.text import duration, number, short
 from hpo.tracking.mlflow.client import MAX_TAG, clean
-from hpo.trial import State, Trial, best_first, counts, origins
+from hpo.trial import State, Trial, counts, origins
 
 # Characters of the description, below MLflow's limit for a tag.
 LONGEST = 7900
@@ -77,9 +77,7 @@ def description(study: Study, trials: Sequence[Trial]) -> str:
         trials: In any state, also none.
     """
     parts = [searched(study, until=True), _so_far(trials), none_feasible(study.bounds, trials)]
-    several = len(study.objectives) > 1
-    ranked = front_of(trials, study.objectives) if several else best_first(list(trials), study.direction)
-    if ranked := ranked[:BEST]:
+    if ranked := leading(trials, study.objectives)[:BEST]:
         parts.append(_best(study, ranked))
         parts.append(_verdicts(study, trials))
     text = "\n\n".join(part for part in parts if part)

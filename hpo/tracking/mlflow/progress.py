@@ -6,9 +6,8 @@ from collections.abc import Iterable
 
 from mlflow.entities import Metric
 
-from hpo.best import front_of
+from hpo.best import Best
 from hpo.fronts import EXACT, Covered, costs_of
-from hpo.so_far import BestSoFar
 from hpo.study import Study
 from hpo.tracking.mlflow import client
 from hpo.trial import State, Trial, counts_as_best
@@ -21,11 +20,10 @@ class Progress:
     """The metrics that finished trials add: step n is the state of the study after n of them."""
 
     def __init__(self, study: Study) -> None:
-        self._seen: set[int] = set()
+        self._states: dict[int, State] = {}
         self._counts = {State.COMPLETE: 0, State.PRUNED: 0, State.FAILED: 0}
-        self._best = BestSoFar(study.direction)
         self._objectives = study.objectives
-        self._front: list[Trial] = []
+        self._best = Best(study.objectives)
         self._waiting: list[Trial] = []
         self._volume = 0.0
         self._covered: Covered | None = None
@@ -33,21 +31,22 @@ class Progress:
     @property
     def best(self) -> set[int]:
         """The numbers of the trials on the front; with one objective, of the best one alone."""
-        return {trial.number for trial in self._front}
+        return {trial.number for trial in self._best.trials}
 
     def after(self, trials: Iterable[Trial], skip: float = 0) -> list[Metric]:
         """The points that finished trials add, in their order; trials counted before and the first steps add none."""
         points = []
         for trial in trials:
-            if trial.number in self._seen:
+            before = self._states.get(trial.number)
+            if before is trial.state:
                 continue
-            self._seen.add(trial.number)
-            self._counts[trial.state] = self._counts.get(trial.state, 0) + 1
+            self._states[trial.number] = trial.state
             self._best.add(trial)
-            front = front_of([*self._front, trial], self._objectives)
-            self._front = front if len(self._objectives) > 1 else front[:1]
+            if before is not None:  # a person has discarded it, or let it count again: what was logged stays
+                continue
+            self._counts[trial.state] = self._counts.get(trial.state, 0) + 1
             best = self._so_far(trial)
-            when, step = client.milliseconds(trial.ended or 0), len(self._seen)
+            when, step = client.milliseconds(trial.ended or 0), len(self._states)
             if step > skip:
                 numbers = {"trials_finished": step} | {f"trials_{state}": n for state, n in self._counts.items()}
                 points += [Metric(name, value, when, step) for name, value in (numbers | best).items()]
@@ -56,7 +55,7 @@ class Progress:
     def _so_far(self, trial: Trial) -> dict[str, float]:
         """How good the best are by now: their value, or what up to three objectives cover below the reference point."""
         if len(self._objectives) == 1:
-            return {} if self._best.value is None else {"best_objective": self._best.value}
+            return {"best_objective": self._best.trials[0].values[0]} if self._best.trials else {}
         if len(self._objectives) > EXACT:
             return {}
         self._waiting += [trial] if counts_as_best(trial) else []

@@ -55,6 +55,32 @@ def test_the_best_so_far_is_the_best_of_all_runs(direction: str, best: str, caps
     assert line.startswith(f"small: 4/4 trials, {best}, 3 complete, 1 failed, ")
 
 
+def at(number: int, *values: float, state: State = State.COMPLETE) -> Trial:
+    return Trial(number, {}, 0, state=state, values=values)
+
+
+def test_a_trial_on_the_front_that_is_discarded_gives_its_place_back_to_those_that_it_beat(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    study = small_study(objectives={"score": "maximize", "size": "minimize"}, budget={"trials": 9})
+    front = [at(0, 1.0, 1.0), at(1, 2.0, 2.0), at(2, 2.0, 2.0), at(3, 2.0, 3.0)]
+    progress = Progress(study, [*front, at(4, 3.0, 1.0)])  # the last one beats all
+
+    shown = []
+    for trial in (at(4, 3.0, 1.0, state=State.DISCARDED), at(2, 2.0, 2.0, state=State.DISCARDED), at(4, 3.0, 1.0)):
+        progress.update(trial)
+        shown.append(progress._text().partition(",")[0])  # a line comes every ten seconds
+
+    assert shown == ["3 on the front", "2 on the front", "1 on the front"]  # trials of equal values are all on it
+
+
+def test_the_best_trial_that_is_discarded_gives_its_place_to_the_next(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(small_study(budget={"trials": 3}), [ended(0, 1.0), ended(1, 3.0)])
+    progress.update(ended(1, 3.0, State.DISCARDED))
+    progress.update(ended(2, 0.5))
+    assert "small: 3/3 trials, best 1 (trial 0), 2 complete, 1 discarded, " in said(capsys)[-1]
+
+
 def test_states_are_counted_once(capsys: pytest.CaptureFixture[str]) -> None:
     progress = Progress(small_study(budget={"trials": 2}), [ended(0, None, State.RUNNING)])
     trial = Trial(0, {}, 0)

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from small_study import small_study
-from stored import a_trial, history, mirror, runs
+from stored import a_store, a_trial, history, mirror, runs
 
 from hpo.best import front_of
 from hpo.fronts import costs_of, hypervolume
 from hpo.study import Study
+from hpo.study.constraints import judged
 from hpo.tracking.mlflow import views
 from hpo.tracking.mlflow.describe import description
 from hpo.tracking.mlflow.progress import FIRST
@@ -64,6 +65,87 @@ def test_the_trials_on_the_front_are_marked_until_they_leave_it(uri: str, study:
     mirror(uri, study, trials)
     assert marked(uri, study) == [1, 4, 5]
     assert not any("hpo.best" in run.data.tags for run in runs(uri, study, "trial"))
+
+
+def test_a_mark_leaves_a_trial_that_is_discarded_while_the_search_runs(uri: str, study: Study) -> None:
+    trials = [at(0, 1.0, 1.0), at(1, 2.0, 2.0), at(2, 3.0, 0.5)]  # the last one beats the others
+    store = a_store(uri, study)
+    store.open([])
+    for trial in trials:
+        store.write([trial])
+        store.progress([trial])
+    assert marked(uri, study) == [2]
+
+    discarded = replace(trials[2], state=State.DISCARDED)
+    for changed, wanted in ((discarded, [0, 1]), (trials[2], [2])):
+        store.write([changed])
+        store.progress([changed])
+        assert marked(uri, study) == wanted
+    store.end("FINISHED")
+    (parent,) = runs(uri, study, "study")
+    assert parent.data.metrics["trials_finished"] == 3
+
+
+def test_the_mark_of_the_best_leaves_a_trial_that_is_discarded(uri: str) -> None:
+    single = small_study(name=f"s{uuid.uuid4().hex[:12]}")
+    store = a_store(uri, single)
+    store.open([])
+    trials = [a_trial(0), a_trial(1)]  # the later one is better
+    store.write(trials)
+    store.progress(trials)
+    store.write([replace(trials[1], state=State.DISCARDED)])
+    store.progress([replace(trials[1], state=State.DISCARDED)])
+
+    marks = {int(run.data.tags["hpo.trial"]) for run in runs(uri, single, "trial") if "hpo.best" in run.data.tags}
+    assert marks == {0}
+    store.end("FINISHED")
+
+
+def judged_trial(number: int, score: float, loss: float, memory: float, study: Study) -> Trial:
+    trial = at(number, score, loss)
+    last = trial.reports[-1]
+    reports = (*trial.reports[:-1], last._replace(metrics={**last.metrics, "memory": memory}))
+    trial = replace(trial, reports=reports)
+    return replace(trial, notes=judged(study.bounds, trial.last))
+
+
+def test_a_trial_beyond_its_bounds_says_so_and_is_not_on_the_front(uri: str) -> None:
+    objectives = {"score": "maximize", "loss": "minimize"}
+    memory = {"metrics": {"memory": {"max": 512}}}
+    study = small_study(name=f"s{uuid.uuid4().hex[:12]}", objectives=objectives, constraints=memory)
+    trials = [judged_trial(0, 1.0, 1.0, 500, study), judged_trial(1, 9.0, 0.1, 513, study), at(2, 0.5, 0.5)]
+    trials[2] = replace(trials[2], state=State.PRUNED)
+    mirror(uri, study, trials[:1])
+    mirror(uri, study, trials)
+
+    assert [run.data.tags.get("hpo.feasible") for run in runs(uri, study, "trial")] == ["true", "false", None]
+    assert marked(uri, study) == [0]
+    (parent,) = runs(uri, study, "study")
+    assert parent.data.metrics["trials_complete"] == 2
+
+
+def test_a_run_that_says_otherwise_of_its_bounds_is_written_anew(uri: str) -> None:
+    memory = {"metrics": {"memory": {"max": 512}}}
+    objectives = {"score": "maximize", "loss": "minimize"}
+    study = small_study(name=f"s{uuid.uuid4().hex[:12]}", objectives=objectives, constraints=memory)
+    trials = [judged_trial(0, 1.0, 1.0, 600, study)]
+    mirror(uri, study, trials)
+    (run,) = runs(uri, study, "trial")
+    MlflowClient(uri).set_tag(run.info.run_id, "hpo.feasible", "true")
+
+    mirror(uri, study, trials)
+
+    (run,) = runs(uri, study, "trial")
+    assert run.data.tags["hpo.feasible"] == "false"
+    assert marked(uri, study) == []
+
+
+def test_the_description_says_that_no_trial_is_feasible() -> None:
+    bounded = small_study(
+        objectives={"score": "maximize", "loss": "minimize"}, constraints={"metrics": {"memory": {"max": 5}}}
+    )
+    text = description(bounded, [judged_trial(0, 1.0, 1.0, 6, bounded)])
+    assert "no trial satisfies memory <= 5; the nearest is trial 0: memory is 6" in text
 
 
 def test_a_run_has_every_objective_as_a_metric(uri: str, study: Study) -> None:
