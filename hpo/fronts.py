@@ -9,6 +9,7 @@ All functions take costs, an array of shape (points, objectives) in which lower 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from hpo.trial import Direction, Trial
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.intp]
-# Costs beyond count as this much: differences of two stay finite.
+# The largest cost where differences of two are taken.
 _LARGEST = 1e300
 # Up to so many objectives hypervolumes over trials are exact; for more, random points are counted.
 EXACT, _SAMPLE = 3, 20_000
@@ -32,6 +33,11 @@ def costs_of(trials: Iterable[Trial], objectives: Mapping[str, Direction]) -> Fl
     values: Floats = np.array([trial.values for trial in trials], dtype=np.float64).reshape(-1, len(signs))
     values *= signs
     return values
+
+
+def bounded(costs: Floats) -> Floats:
+    """The costs, where those that are too large for differences of two count as the largest that are not."""
+    return np.clip(costs, -_LARGEST, _LARGEST)
 
 
 def on_front(costs: Floats) -> Bools:
@@ -65,7 +71,7 @@ def crowding(costs: Floats) -> Floats:
     Of each objective, the distance between the two neighbours as a share of the front's extent; infinite at both ends.
     """
     found = np.zeros(len(costs))
-    for column in costs.T:
+    for column in bounded(costs).T:
         along = np.argsort(column, kind="stable")
         values = column[along]
         extent = values[-1] - values[0] if values.size else 0.0
@@ -115,7 +121,7 @@ class Box(NamedTuple):
         """
         extent = self.worst - self.best
         with np.errstate(over="ignore"):  # what is infinitely bad covers nothing
-            scaled = (np.clip(costs, -_LARGEST, _LARGEST) - self.best) / np.where(extent > 0, extent, 1.0)
+            scaled = (bounded(costs) - self.best) / np.where(extent > 0, extent, 1.0)
         if scaled.shape[1] > EXACT:
             return _estimated(scaled)
         covered = Covered(np.ones(scaled.shape[1]))
@@ -137,7 +143,9 @@ class Covered:
         front, limit = self._front, self._limit
         if (point < limit).all() and not (front <= point).all(axis=1).any():
             # What the point adds: its own volume without the part that the front covers already.
-            self._total += max(0.0, float(np.prod(limit - point)) - hypervolume(np.maximum(front, point), limit))
+            with np.errstate(over="ignore"):  # a volume may be infinite
+                own, known = float(np.prod(limit - point)), hypervolume(np.maximum(front, point), limit)
+            self._total += max(0.0, own - known) if math.isfinite(known) else 0.0
             self._front = np.vstack([front[(front < point).any(axis=1)], point])
         return self._total
 
@@ -161,7 +169,7 @@ def box_of(costs: Floats) -> Box:
     Args:
         costs: Shape (points, objectives), one point at least.
     """
-    costs = np.clip(costs, -_LARGEST, _LARGEST)
+    costs = bounded(costs)
     quarter, three = np.quantile(costs, [0.25, 0.75], axis=0)
     fence = three + 3 * (three - quarter)  # Tukey's outer fence: what lies beyond is far out
     near = np.where(costs <= fence, costs, -np.inf).max(axis=0)

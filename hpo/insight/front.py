@@ -12,7 +12,7 @@ import numpy as np
 
 from hpo.best import front_of
 from hpo.errors import InputError
-from hpo.fronts import Bools, costs_of
+from hpo.fronts import Bools, bounded, costs_of
 from hpo.insight.precision import Z, shares
 from hpo.statistics import Floats, binomial_error
 from hpo.study import Study
@@ -30,11 +30,11 @@ class Preference:
     """What is wanted of the one trial that is taken from a front.
 
     Attributes:
-        bounds: The highest costs that are accepted, by objective.
+        bounds: Each an objective, ``"<="`` or ``">="``, and the last value that is accepted; all have to hold.
         weights: How much each objective counts; empty where the first objective alone decides.
     """
 
-    bounds: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    bounds: Sequence[tuple[str, str, float]] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -42,9 +42,9 @@ def read_preference(text: str, objectives: Mapping[str, Direction]) -> Preferenc
     """Reads bounds (``latency_ms <= 20``) and weights (``val_accuracy = 2``), separated by commas.
 
     Raises:
-        InputError: For a part that is neither, an unknown objective, or a weight that is not above 0.
+        InputError: For a part that is neither, an unknown objective, a weight that is not above 0, or a second one.
     """
-    bounds: dict[str, tuple[str, float]] = {}
+    bounds: list[tuple[str, str, float]] = []
     weights: dict[str, float] = {}
     for part in text.split(","):
         if not (found := _PART.fullmatch(part)) or (value := _number(found[3])) is None:
@@ -54,10 +54,12 @@ def read_preference(text: str, objectives: Mapping[str, Direction]) -> Preferenc
             raise _refused(f"{name!r} is no objective of the study{suggest(name, objectives)}", text)
         if sign == "=" and value <= 0:
             raise _refused(f"the weight of {name} must be above 0; leave out what does not count", text)
+        if sign == "=" and name in weights:
+            raise _refused(f"{name} has two weights", text)
         if sign == "=":
             weights[name] = value
         else:
-            bounds[name] = (sign, value)
+            bounds.append((name, sign, value))
     return Preference(bounds, weights)
 
 
@@ -106,27 +108,24 @@ def prefer(front: Sequence[Trial], objectives: Mapping[str, Direction], text: st
     places = {name: index for index, name in enumerate(objectives)}
 
     def inside(trial: Trial) -> bool:
-        values = {name: trial.values[places[name]] for name in wanted.bounds}
-        return all(
-            values[name] <= bound if sign == "<=" else values[name] >= bound
-            for name, (sign, bound) in wanted.bounds.items()
-        )
+        values = [(trial.values[places[name]], sign, bound) for name, sign, bound in wanted.bounds]
+        return all(value <= bound if sign == "<=" else value >= bound for value, sign, bound in values)
 
-    chosen = [trial for trial in front if inside(trial)]
-    if not chosen:
+    within = [trial for trial in front if inside(trial)]
+    if not within:
         ends = [
             f"{name} from {number(min(values))} to {number(max(values))}"
-            for name in wanted.bounds
+            for name in dict.fromkeys(name for name, *_ in wanted.bounds)
             for values in [[trial.values[places[name]] for trial in front]]
         ]
         raise _refused(f"no trial of the front is within these bounds; it has {', '.join(ends)}", text or "")
     if not wanted.weights:
-        return chosen[0]
-    costs = costs_of(front, objectives)
+        return within[0]
+    costs = bounded(costs_of(front, objectives))
     low, extent = costs.min(axis=0), np.ptp(costs, axis=0)
-    shares = (costs_of(chosen, objectives) - low) / np.where(extent > 0, extent, 1.0)
+    costs = (bounded(costs_of(within, objectives)) - low) / np.where(extent > 0, extent, 1.0)
     weights = np.array([wanted.weights.get(name, 0.0) for name in objectives])
-    return chosen[int(np.argmin(shares @ weights))]
+    return within[int(np.argmin(costs @ (weights / weights.max())))]
 
 
 # What it is worth --------------------------------------------------------------------------------------------------
@@ -190,13 +189,13 @@ def front_insight(study: Study, trials: Sequence[Trial], examples: int | None = 
     known = np.array([name in noisy for name in study.objectives])
     on_it = {trial.number for trial in front}
     others = [trial for trial in trials if counts_as_best(trial) and trial.number not in on_it]
-    costs, errors = costs_of(front, study.objectives), _errors(front, known, examples)
+    costs, errors = bounded(costs_of(front, study.objectives)), _errors(front, known, examples)
     unsure = [
         trial.number
         for trial, own, error in zip(front, costs, errors, strict=True)
         if _perhaps_beats(costs, errors, own, error).any()
     ]
-    beside, theirs = costs_of(others, study.objectives), _errors(others, known, examples)
+    beside, theirs = bounded(costs_of(others, study.objectives)), _errors(others, known, examples)
     near = [
         trial.number
         for trial, own, error in zip(others, beside, theirs, strict=True)

@@ -10,7 +10,8 @@ from optuna._hypervolume import compute_hypervolume
 from optuna.study._multi_objective import _fast_non_domination_rank
 
 from hpo import fronts
-from hpo.best import front_of, ranked
+from hpo.best import Best, front_of, ranked
+from hpo.insight.front import prefer
 from hpo.so_far import FrontSoFar
 from hpo.statistics import Floats
 from hpo.trial import Direction, State, Trial
@@ -49,6 +50,36 @@ def test_the_hypervolume_is_that_of_optuna(costs: Floats) -> None:
     inside = costs[(costs < reference).all(axis=1)]
     wanted = compute_hypervolume(inside, reference) if len(inside) else 0.0
     assert fronts.hypervolume(costs, reference) == pytest.approx(wanted)
+
+
+@given(
+    events=st.lists(
+        st.tuples(st.integers(0, 9), st.integers(0, 3), st.integers(0, 3), st.sampled_from(State)), max_size=30
+    ),
+    several=st.booleans(),
+)
+def test_the_best_so_far_are_those_of_all_trials_as_they_are_now(
+    events: list[tuple[int, int, int, State]], several: bool
+) -> None:
+    """A trial that comes again has been discarded, or counts again."""
+    objectives = OBJECTIVES if several else {"accuracy": Direction.MAXIMIZE}
+    best, now = Best(objectives), {}
+    for number, one, other, state in events:
+        now[number] = Trial(number, {}, 0, state, (float(one), float(other))[: len(objectives)])
+        best.add(now[number])
+        wanted = front_of(sorted(now.values(), key=lambda trial: trial.number), objectives)
+        assert best.trials == (wanted if several else wanted[:1])
+
+
+def test_values_near_the_largest_float_are_compared_without_a_word() -> None:
+    most = 1.7e308
+    costs = np.array([[most, -most], [-most, most], [0, 0], [1, -1]], dtype=np.float64)
+    assert fronts.crowding(costs).tolist() == pytest.approx([np.inf, np.inf, 1.0, 1.0])
+    covered = fronts.Covered(np.array([most, most]))
+    assert [covered.add(point) for point in costs] == [0.0, 0.0, np.inf, np.inf]
+    objectives = {"loss": Direction.MINIMIZE, "size": Direction.MINIMIZE}
+    trials = [Trial(n, {}, 0, State.COMPLETE, tuple(point)) for n, point in enumerate(costs.tolist())]
+    assert prefer(front_of(trials, objectives), objectives, "loss=1, size=2").number in (0, 2, 3)
 
 
 def test_the_ends_of_a_front_come_first_and_then_the_lonely_ones() -> None:
