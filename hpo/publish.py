@@ -25,7 +25,7 @@ from hpo.study import Study
 from hpo.study.command import Command
 from hpo.study.constraints import why_no_best
 from hpo.text import number
-from hpo.trial import State, Trial, best_first
+from hpo.trial import State, Trial, best_first, counts_as_best
 
 if TYPE_CHECKING:
     from hpo.ledger.snapshots import Snapshot
@@ -98,20 +98,20 @@ def _data(study: Study, trials: Sequence[Trial], guest: Guest) -> list[objective
 
 
 def examples(study: Study, trials: Sequence[Trial], guest: Guest | None = None) -> int | None:
-    """How many examples the metric is measured on: from the study file, or else from its objective's data.
+    """How many examples the objectives are measured on: from the study file, or else from the data.
 
     Without the key in the study file this imports and calls the study's own code, by ``guest`` or else in a process
     that is made for it. None where neither gives a number, or where that code cannot run here.
     """
-    from hpo.insight.precision import counted, is_share
+    from hpo.insight.precision import counted, possible_shares
 
-    if study.examples is not None or not is_share(study.metric, trials):
+    if study.examples is not None or not possible_shares(study, trials):
         return study.examples
     if guest is None:
         with closing(Guest(study)) as guest:
             return examples(study, trials, guest)
     try:
-        return counted(study.metric, trials, _data(study, trials, guest))
+        return counted(study, trials, _data(study, trials, guest))
     except Exception:  # of the study's own code, which may be missing where its ledger is read
         return None
 
@@ -268,17 +268,18 @@ def metrics_text(metrics: dict[str, float]) -> str:
 def _choose(snapshot: Snapshot, wanted: int | None, preference: str | None) -> Trial:
     from hpo.insight.front import chosen
 
-    name, ranked = snapshot.study.name, best_first(snapshot.trials, snapshot.study.direction)
-    if not ranked:
-        raise SearchFailed(why_no_best(name, snapshot.study.bounds, snapshot.trials))
-    if wanted is None:
-        return chosen(snapshot.study, snapshot.trials, preference)
-    if preference is not None:
+    study, trials = snapshot.study, snapshot.trials
+    if wanted is not None and preference is not None:
         raise InputError("--prefer: cannot be given together with --trial", key="--prefer", value=preference)
-    for trial in ranked:
-        if trial.number == wanted:
-            return trial
-    raise InputError(f"--trial: {name} has no complete trial {wanted}", key="--trial", value=wanted)
+    if not any(map(counts_as_best, trials)):
+        raise SearchFailed(why_no_best(study.name, study.bounds, trials))
+    if wanted is None:
+        return chosen(study, trials, preference)
+    found = next((trial for trial in trials if trial.number == wanted), None)
+    if found is None or not counts_as_best(found):
+        within = f" within the bounds of {' and '.join(found.violations)}" if found and found.violations else ""
+        raise InputError(f"--trial: {study.name} has no complete trial {wanted}{within}", key="--trial", value=wanted)
+    return found
 
 
 def check_score(study: Study, trial: Trial) -> None:

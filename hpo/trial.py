@@ -264,9 +264,14 @@ def best_first(trials: Iterable[Trial], direction: Direction) -> list[Trial]:
     return sorted(filter(counts_as_best, trials), key=lambda t: (direction.sign * (t.value or 0.0), t.number))
 
 
-def counts(trials: Iterable[Trial]) -> dict[State, int]:
-    """How many trials are in each state, the usual ones first; infeasible and discarded ones where there are any."""
-    found = Counter(trial.state for trial in trials)
+def counts(trials: Iterable[Trial], *, standing: bool = False) -> dict[State, int]:
+    """How many trials are in each state, the usual ones first; infeasible and discarded ones where there are any.
+
+    Args:
+        trials: The trials.
+        standing: Count complete trials that violate bounds as infeasible, as figures show them.
+    """
+    found = Counter(trial.standing if standing else trial.state for trial in trials)
     always = (State.COMPLETE, State.PRUNED, State.FAILED, State.RUNNING)
     rare = (State.INFEASIBLE, State.DISCARDED)
     return {state: found[state] for state in (*always, *rare) if state in always or found[state]}

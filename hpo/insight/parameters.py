@@ -209,7 +209,7 @@ def study_insight(
 def ranking(study: Study, trials: Sequence[Trial]) -> tuple[list[Trial], Floats]:
     """The trials that can be compared, and their ranks, higher is better; equal ones share their mean rank."""
     scored = [t for t in trials if t.state in (State.COMPLETE, State.PRUNED, State.INFEASIBLE)]
-    return scored, -rank([order(t.state, t.value, len(t.reports), study.direction) for t in scored])
+    return scored, -rank([order(t.state, t.value, len(t.reports), study.direction, t.violation) for t in scored])
 
 
 def covering(space: Space, trials: Iterable[Trial]) -> Space:

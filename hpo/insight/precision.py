@@ -12,7 +12,7 @@ from typing import Any
 from hpo.objective.contract import Data
 from hpo.statistics import binomial_error
 from hpo.study import Study
-from hpo.trial import Direction, State, Trial, best_first
+from hpo.trial import Direction, Trial, best_first, counts_as_best
 
 # Two scores differ where they are this many standard errors of their difference apart: 5% by chance.
 Z = 1.96
@@ -48,7 +48,11 @@ def precision(study: Study, trials: Sequence[Trial], examples: int | None = None
     """
     examples = study.examples if examples is None else examples
     ranked = best_first(list(trials), study.direction)
-    if examples is None or not ranked or not is_share(study.metric, trials):
+    if examples is None or not ranked:
+        return None
+    # Of several objectives, those count as exact that are no multiples of 1/n: n is said of all of them together.
+    known = shares(study, trials, examples) if len(study.objectives) > 1 else possible_shares(study, trials)
+    if study.metric not in known:
         return None
     best = ranked[0].value or 0.0
     error = binomial_error(best, examples)
@@ -60,28 +64,28 @@ def precision(study: Study, trials: Sequence[Trial], examples: int | None = None
     return Precision(examples, error, tuple(tied))
 
 
-def is_share(metric: str, trials: Iterable[Trial]) -> bool:
-    """Whether a metric can be a share: every report lies in [0, 1], and one of them between the ends."""
-    return _are_shares(_values(metric, trials))
-
-
-def counted(metric: str, trials: Iterable[Trial], parts: Iterable[Data]) -> int | None:
-    """The size of the validation part of an objective's data, where the metric is a share of so many examples.
-
-    None where there is no such part, or more than one, and where the metric is something else: its values are then no
-    multiples of 1/n.
-    """
-    sizes = [part.rows for part in parts if part.split == "validation"]
-    if len(sizes) != 1 or sizes[0] < 1:
-        return None
-    (size,) = sizes
-    return size if are_multiples(_values(metric, trials), size) else None
+def possible_shares(study: Study, trials: Sequence[Trial]) -> list[str]:
+    """The objectives that can be shares: every report lies in [0, 1], and one of them between the ends."""
+    values = {name: _values(name, trials, place) for place, name in enumerate(study.objectives)}
+    return [name for name, found in values.items() if _are_shares(found)]
 
 
 def shares(study: Study, trials: Sequence[Trial], examples: int) -> list[str]:
     """The objectives that are shares of so many examples: in [0, 1], and multiples of 1 / examples."""
     values = {name: _values(name, trials, place) for place, name in enumerate(study.objectives)}
-    return [name for name, found in values.items() if _are_shares(found) and are_multiples(found, examples)]
+    return [name for name in possible_shares(study, trials) if are_multiples(values[name], examples)]
+
+
+def counted(study: Study, trials: Sequence[Trial], parts: Iterable[Data]) -> int | None:
+    """The size of the validation part of an objective's data, where an objective is a share of so many examples.
+
+    None where there is no such part, or more than one, and where the objectives are something else: their values are
+    then no multiples of 1/n.
+    """
+    sizes = [part.rows for part in parts if part.split == "validation"]
+    if len(sizes) != 1 or sizes[0] < 1:
+        return None
+    return sizes[0] if shares(study, trials, sizes[0]) else None
 
 
 def are_multiples(values: Iterable[float], size: int) -> bool:
@@ -109,7 +113,7 @@ class Point:
 
     Attributes:
         params: Its parameters.
-        values: Of its complete trials.
+        values: Of its trials that may be the best: complete ones, within all bounds.
         trials: How many of its trials have finished.
     """
 
@@ -141,9 +145,7 @@ def points(trials: Sequence[Trial], direction: Direction) -> list[Point]:
         if trial.finished and trial.repeat is not None:
             groups.setdefault(json.dumps(trial.params, sort_keys=True), []).append(trial)
     found = [
-        Point(
-            group[0].params, [t.value for t in group if t.state == State.COMPLETE and t.value is not None], len(group)
-        )
+        Point(group[0].params, [t.value for t in group if counts_as_best(t) and t.value is not None], len(group))
         for group in groups.values()
     ]
     return sorted(found, key=lambda point: direction.sign * point.mean if point.values else math.inf)

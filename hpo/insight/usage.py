@@ -19,7 +19,7 @@ class Span:
 
     @property
     def state(self) -> State:
-        return self.trial.state
+        return self.trial.standing
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from hpo.insight.parameters import FEWEST, covering, study_insight
+from hpo.study.constraints import judged
 from hpo.trial import Direction, State, Trial
 
 
@@ -39,6 +40,18 @@ def test_the_rank_correlation_is_spearmans_and_has_its_sign_for_both_directions(
         assert lr.correlation == pytest.approx(expected)
         assert lr.interval[0] < expected < lr.interval[1]
         assert lr.verdict == f"{'higher' if direction == 'maximize' else 'lower'} tends to be better"
+
+
+def test_trials_beyond_a_bound_are_ranked_last_however_good_their_values_are() -> None:
+    """The score rises with x, and what is beyond 0.5 takes too much memory."""
+    study = made.study(space={"x": {"low": 0.0, "high": 1.0}}, constraints={"metrics": {"memory": {"max": 0.5}}})
+    trials = [
+        replace(t, notes=judged(study.bounds, {"memory": t.params["x"]}.get))
+        for t in made.trials(study, 60, lambda p, rng: float(p["x"]))
+    ]
+    assert about(study, trials, "x").best_values[1] <= 0.5
+    free = [replace(t, notes={}) for t in trials]
+    assert about(study, free, "x").best_values[0] > 0.5
 
 
 def test_an_optimum_in_the_middle_is_found_though_the_rank_correlation_is_none() -> None:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import made
@@ -6,6 +7,7 @@ import pytest
 
 from hpo.errors import InputError
 from hpo.execution.guest import Guest
+from hpo.insight.front import front_insight
 from hpo.insight.parameters import study_insight
 from hpo.insight.precision import counted, precision
 from hpo.objective.contract import Data
@@ -84,7 +86,7 @@ def test_what_is_passed_comes_before_the_study_file() -> None:
 def test_an_objectives_data_says_the_size_where_the_metric_is_a_share_of_it(
     parts: list[Data], values: tuple[float, ...], size: int | None
 ) -> None:
-    assert counted("val_accuracy", trials(*values), parts) == size
+    assert counted(made.study(), trials(*values), parts) == size
 
 
 def test_a_loss_has_no_binomial_error() -> None:
@@ -140,6 +142,22 @@ def test_the_report_takes_the_study_files_number_or_the_datas() -> None:
     assert examples(study, trials(*TIE), Guest(study, here=True)) == 100  # this module is no other process's
     assert examples(of_mine(examples=25), trials(*TIE)) == 25
     assert examples(of_mine(), trials(0.313, 0.2999)) is None
+
+
+def test_any_of_several_objectives_may_be_the_share() -> None:
+    """The first one lies between 0 and 1 too, but it is a loss: no multiple of 1/100."""
+    two, by_hand = made.fronted(8)
+    keys = {"objective": f"{__name__}:objective", "fixed": {"held_out": 100}}
+    objectives = {"loss": "minimize", "size": "minimize", "accuracy": "maximize"}
+    study = parse({**two.resolved, **keys, "objectives": objectives}, file="made.toml")
+    values = [(0.1 + t.number / 97, t.values[1], round(t.values[0], 2)) for t in by_hand]
+    found = [replace(t, values=value, reports=()) for t, value in zip(by_hand, values, strict=True)]
+
+    assert examples(study, found, Guest(study, here=True)) == 100
+    assert precision(study, found, 100) is None  # of the first objective
+    worth = front_insight(study, found, 100)
+    assert worth is not None
+    assert worth.errors.keys() == {"accuracy"}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
+from dataclasses import replace
+
 from hpo.insight.precision import points
-from hpo.trial import REPEAT, Direction, State, Trial
+from hpo.trial import CONSTRAINTS, REPEAT, VIOLATIONS, Direction, State, Trial
 
 
 def trial(number: int, rate: float, repeat: int | None, value: float | None, state: State = State.COMPLETE) -> Trial:
@@ -29,3 +31,14 @@ def test_a_point_is_the_mean_of_its_repeats_and_one_lucky_seed_does_not_win() ->
 
 def test_a_study_without_repeats_has_no_points() -> None:
     assert points([trial(0, 0.1, None, 0.9)], Direction.MAXIMIZE) == []
+
+
+def test_a_repeat_beyond_a_bound_is_no_part_of_its_point() -> None:
+    beyond = {CONSTRAINTS: [0.5], VIOLATIONS: {"memory": 5.0}}
+    trials = [trial(0, 0.1, 0, 0.9), trial(1, 0.1, 1, 0.1), trial(2, 0.2, 0, 0.5)]
+    trials[0] = replace(trials[0], notes={**trials[0].notes, **beyond})
+
+    best, second = points(trials, Direction.MAXIMIZE)
+
+    assert (best.params["rate"], best.mean) == (0.2, 0.5)
+    assert (second.values, second.trials) == ([0.1], 2)
