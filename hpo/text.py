@@ -40,6 +40,11 @@ def short(value: Any, width: int = 60) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
+def sentence(text: str) -> str:
+    """Words as a sentence of their own."""
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 def signed(value: float) -> str:
     """Two digits and a sign, without a negative zero."""
     return f"{round(value, 2) + 0.0:+.2f}"

@@ -6,12 +6,12 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from hpo.best import front_of
+from hpo.best import leading
 from hpo.cli.text import line_length, out, write
 from hpo.study import Study
-from hpo.study.constraints import none_feasible
+from hpo.study.constraints import no_best
 from hpo.text import duration, printable
-from hpo.trial import Trial, best_first
+from hpo.trial import Trial
 
 # Significant digits of a number: as many as fit. `--json` has all of them.
 DIGITS = (4, 3)
@@ -46,9 +46,9 @@ def print_best(study: Study, trials: Sequence[Trial], top: int | None = None) ->
         top: How many are shown; None for all.
     """
     several = len(study.objectives) > 1
-    found = front_of(trials, study.objectives) if several else best_first(trials, study.direction)
+    found = leading(trials, study.objectives)
     if not found:
-        write(f"{none_feasible(study.bounds, trials) or 'no trial is complete yet'}\n")
+        write(f"{no_best(study.bounds, trials)}\n")
         return
     trials = found[:top]
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))

@@ -4,7 +4,8 @@
 const { columns, states, workers, rows, best, links, figures } = JSON.parse(document.getElementById("data").textContent);
 const PAGE = 100, NEAR = 14, SVG = "http://www.w3.org/2000/svg";
 const [STATE, STEPS, TIME, WORKER] = [1, columns.length - 3, columns.length - 2, columns.length - 1];
-const COLOUR = { complete: "blue", pruned: "amber", infeasible: "ink", failed: "vermilion", running: "muted" };
+const COLOUR = { complete: "blue", pruned: "amber", infeasible: "ink", failed: "vermilion", running: "muted",
+  discarded: "muted" };
 const tied = new Set(best), byTrial = new Map(rows.map(row => [row[0], row]));
 const view = { column: 0, down: false, page: 0, filter: null, marked: null };
 

@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from hpo.best import front_of
+from hpo.best import leading
 from hpo.insight.front import front_insight
 from hpo.insight.parameters import Insight, findings
 from hpo.insight.parameters import in_words as finding_in_words
@@ -24,11 +24,11 @@ from hpo.insight.usage import usage
 from hpo.report.data import ROWS, Drawn, listed, script_data
 from hpo.report.figures.style import THEME
 from hpo.study import Study
-from hpo.study.constraints import none_feasible
+from hpo.study.constraints import no_best
 from hpo.study.figures import FRONT_FIGURES, REPORT_FIGURES
 from hpo.study.parameters import in_words
-from hpo.text import duration, number, printable, short
-from hpo.trial import State, Trial, best_first, counts, origins, own
+from hpo.text import duration, number, printable, sentence, short
+from hpo.trial import State, Trial, counts, origins, own
 
 # Holds the page's template and its script.
 _FOLDER = Path(__file__).parent
@@ -62,7 +62,7 @@ def render(
         links: By trial, addresses that its row links, each by its words.
     """
     several = len(study.objectives) > 1
-    ranked = front_of(trials, study.objectives) if several else best_first(list(trials), study.direction)
+    ranked = leading(trials, study.objectives)
     names = _columns(insight, len(trials))
     tied = {t.number for t in (ranked if several else ranked[:1])}
     if insight.precision and not several:
@@ -78,6 +78,7 @@ def render(
         several=several,
         objectives=list(study.objectives),
         best_title="The Pareto front" if several else "Best trials",
+        none=sentence(no_best(study.bounds, trials)),
         hidden_best=max(0, len(ranked) - FRONT) if several else 0,
         names=names,
         hidden_names=len(study.space.parameters) - len(names),
@@ -199,14 +200,13 @@ def _tie(study: Study, trials: Sequence[Trial], ranked: Sequence[Trial], insight
     if len(study.objectives) == 1:
         return insight.tie(study.metric) if ranked else None
     worth = front_insight(study, trials, insight.examples)
-    words = "; ".join(worth.lines(len(ranked))) if worth else ""
-    return f"{words[0].upper()}{words[1:]}." if words else None
+    return sentence("; ".join(worth.lines(len(ranked)))) if worth else None
 
 
 def _tiles(study: Study, trials: Sequence[Trial], ranked: Sequence[Trial], insight: Insight) -> list[dict[str, str]]:
-    total = counts(list(trials))
+    total = counts(trials, standing=True)
     error = f", standard error {insight.precision.error:.2g}" if insight.precision else ""
-    none = none_feasible(study.bounds, trials) or "no trial is complete yet"
+    none = no_best(study.bounds, trials)
     best = (
         _front_tile(study, ranked, none)
         if len(study.objectives) > 1

@@ -90,13 +90,19 @@ def judged(bounds: Mapping[str, Bounds], last: Callable[[str], float | None]) ->
     }
 
 
-def judged_again(bounds: Mapping[str, Bounds], trial: Trial) -> dict[str, Any]:
+def judged_again(bounds: Mapping[str, Bounds], trial: Trial, objectives: Iterable[str] = ()) -> dict[str, Any]:
     """The notes of :func:`judged` for a trial that ran elsewhere.
+
+    Args:
+        bounds: By metric.
+        trial: The trial.
+        objectives: The names of its values, which it need not have reported.
 
     Raises:
         ValueError: When it is complete, and cannot be judged.
     """
-    notes = judged(bounds, trial.last)
+    known = dict(zip(objectives, trial.values, strict=False))
+    notes = judged(bounds, lambda metric: known.get(metric, trial.last(metric)))
     if bounds and not notes and trial.state is State.COMPLETE:
         raise ValueError(f"constraints.metrics: must have reported {', '.join(bounds)}, which have bounds")
     return notes
@@ -110,6 +116,11 @@ def none_feasible(bounds: Mapping[str, Bounds], trials: Iterable[Trial]) -> str 
     wanted = ", ".join(bound.in_words(metric) for metric, bound in bounds.items())
     found = ", ".join(f"{metric} is {number_in_words(trial.last(metric))}" for metric in bounds)
     return f"no trial satisfies {wanted}; the nearest is trial {trial.number}: {found}"
+
+
+def no_best(bounds: Mapping[str, Bounds], trials: Iterable[Trial]) -> str:
+    """That there is no best trial, in words: none is complete, or none of those satisfies the bounds."""
+    return none_feasible(bounds, trials) or "no trial is complete yet"
 
 
 def why_no_best(name: str, bounds: Mapping[str, Bounds], trials: Iterable[Trial]) -> str:

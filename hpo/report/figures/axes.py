@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from hpo.report.figures.style import INK, RAMP, Floats, label, plain
+from hpo.report.figures.style import INK, RAMP, Floats, blank, label, plain
 from hpo.study import Study
+from hpo.study.constraints import no_best
 from hpo.study.parameters import Parameter
-from hpo.text import short
+from hpo.text import sentence, short
 from hpo.trial import Direction, Trial, best_first
 
 # Values beyond are drawn at the edge, and smaller ones as 0: neither an axis nor a logarithm holds every float.
@@ -25,6 +27,11 @@ NAMED_CHOICES = 24
 WIDEST_NAMES = 30
 # How close two ticks of a logarithmic axis may be, as a share of the axis.
 CLOSEST = 0.17
+
+
+def without_best(study: Study, trials: Sequence[Trial]) -> Figure:
+    """What stands in place of a figure of the best trials where there are none."""
+    return blank(sentence(no_best(study.bounds, trials)))
 
 
 def dress(axis: Axis, parameter: Parameter) -> None:

@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from hpo.insight.parameters import Insight
 from hpo.insight.usage import Usage, merged, usage
-from hpo.report.figures.axes import Levels, fit_values, real, scatter_values
+from hpo.report.figures.axes import Levels, fit_values, real, scatter_values, without_best
 from hpo.report.figures.style import (
     BLUE,
     GRID,
@@ -44,7 +44,6 @@ from hpo.trial import State, Trial, best_first, by_end, counts
 Points = tuple[list[int], list[float]]
 # A longer curve is drawn through so many of its points.
 POINTS = 500
-NONE_COMPLETE = "No trial is complete yet."
 
 
 def curve(trial: Trial, metric: str) -> Points:
@@ -73,7 +72,7 @@ def best_trials(study: Study, trials: Sequence[Trial], insight: Insight | None =
     """The best twenty trials: the metric solid, its counterpart on the training data dashed."""
     ranked = best_first(list(trials), study.direction)[:20]
     if not ranked:
-        return blank(NONE_COMPLETE)
+        return without_best(study, trials)
     if not any(len(curve(trial, study.metric)[0]) > 1 for trial in ranked):
         return blank(f"Every trial reported {study.metric} only once.")
     training = training_metric(study.metric, (name for r in ranked[0].reports for name in r.metrics))
@@ -126,7 +125,7 @@ def best_so_far(study: Study, trials: Sequence[Trial], insight: Insight | None =
     if len(study.objectives) > 1:
         return blank("Several objectives have no single best value; see the hypervolume.")
     if not scored:
-        return blank(NONE_COMPLETE)
+        return without_best(study, trials)
     places = {trial.number: index for index, trial in enumerate(done, start=1)}
     figure = new_figure(9, 3.6)
     axes = figure.subplots()
@@ -230,7 +229,7 @@ def _states_legend(trials: Sequence[Trial]) -> list[Line2D]:
     }
     return [
         Line2D([], [], label=f"{count} {state}", linewidth=1.2, markersize=5, **looks[state])  # type: ignore[arg-type]
-        for state, count in counts(list(trials)).items()
+        for state, count in counts(trials, standing=True).items()
         if count
     ]
 
@@ -293,7 +292,7 @@ def timeline(study: Study, trials: Sequence[Trial], insight: Insight | None = No
     axes.tick_params(axis="y", length=0)
     used = f"{len(found.workers)} worker{'s' if len(found.workers) > 1 else ''} busy {found.share:.1%} of the time"
     figure.suptitle(f"{used}, {duration(found.idle)} idle in {duration(found.seconds)}", x=0.01, ha="left", fontsize=10)
-    seen = [state for state in State if any(trial.state == state for trial in trials)]
+    seen = [state for state in State if any(trial.standing == state for trial in trials)]
     handles = [Patch(color=STATE_COLOURS[state], label=state) for state in seen] + [Patch(color=GRID, label="idle")]
     figure.legend(handles=handles, loc="outside lower right", ncols=5)
     figure.caption = "One bar per trial."

@@ -16,7 +16,7 @@ from hpo.fronts import box_of, costs_of
 from hpo.insight.front import front_insight
 from hpo.insight.parameters import Insight, covering, study_insight
 from hpo.insight.precision import Z
-from hpo.report.figures.axes import Levels, fit_values, real
+from hpo.report.figures.axes import Levels, fit_values, real, without_best
 from hpo.report.figures.parameters import clearest
 from hpo.report.figures.style import (
     BLUE,
@@ -40,7 +40,6 @@ from hpo.study.parameters import Parameter
 from hpo.text import number, short
 from hpo.trial import State, Trial, by_end, counts_as_best
 
-NONE_COMPLETE = "No trial is complete yet."
 # So many objectives are drawn against each other, the first ones, and so many trials have bars for their errors.
 MOST, BARS = 5, 60
 # So many parameters have an axis, those with the clearest effect, and so many choices are named along it.
@@ -62,7 +61,7 @@ def pareto_front(study: Study, trials: Sequence[Trial], insight: Insight | None 
     """Every two objectives against each other: the front, the other trials faded, and how the front came about."""
     front = front_of(trials, study.objectives)
     if not front:
-        return blank(NONE_COMPLETE)
+        return without_best(study, trials)
     worth = front_insight(study, trials, insight.examples if insight else None)
     valued = [t for t in trials if t.state is State.COMPLETE and t.values and all(map(math.isfinite, t.values))]
     drawn = thinned(study, valued)
@@ -184,7 +183,7 @@ def hypervolume(study: Study, trials: Sequence[Trial], insight: Insight | None =
             places.append(index)
             complete.append(trial)
     if not complete:
-        return blank(NONE_COMPLETE)
+        return without_best(study, trials)
     costs = costs_of(complete, study.objectives)
     box = box_of(costs)
     covered = box.covered(costs)
@@ -216,7 +215,7 @@ def parallel_coordinates(study: Study, trials: Sequence[Trial], insight: Insight
     """One line per trial on the front, through its parameters and its values."""
     front = front_of(trials, study.objectives)
     if not front:
-        return blank(NONE_COMPLETE)
+        return without_best(study, trials)
     if len(front) == 1:
         return blank("A single trial is on the front.")
     insight = insight or study_insight(study, trials, resamples=0)

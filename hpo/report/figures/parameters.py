@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from hpo.insight.parameters import FEWEST, Insight, ParameterInsight, covering, findings, study_insight
-from hpo.report.figures.axes import Levels, dress, fit_values, place, real, scatter_values
+from hpo.report.figures.axes import Levels, dress, fit_values, place, real, scatter_values, without_best
 from hpo.report.figures.style import (
     AMBER,
     BLUE,
@@ -53,7 +53,7 @@ def slices(study: Study, trials: Sequence[Trial], insight: Insight | None = None
     """The metric against each parameter, with the verdict above."""
     ranked = best_first(list(trials), study.direction)
     if not ranked:
-        return blank("No trial is complete yet.")
+        return without_best(study, trials)
     insight = insight or study_insight(study, trials, resamples=0)
     about = {p.name: p for p in insight.parameters}
     shown = clearest(covering(study.space, trials), insight.parameters, 2 * MOST)
