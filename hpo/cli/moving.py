@@ -108,7 +108,7 @@ def _stored(where: Address, name: str) -> Study:
 
 def _mapped(words: Sequence[str], study: Study) -> dict[str, str]:
     """The source's names by the study's."""
-    mine, found = [*study.space.names, *study.fixed, *study.objectives], {}
+    mine, found = [*study.space.names, *study.fixed, *{**study.objectives, **study.bounds}], {}
     for word in words:
         name, equals, theirs = word.partition("=")
         if not equals or not theirs or name not in mine:

@@ -72,7 +72,7 @@ def prepare(
             trial = _valued(study, _renamed(study, row, names))
             meant = {name: _meant(study, name, value) for name, value in given.items() if name not in others}
             trial = replace(trial, params=fitted(study, meant), number=len(trials))
-            judgement = judged_again(study.bounds, trial)
+            judgement = judged_again(study.bounds, trial, study.objectives)
         except ValueError as reason:
             refused.append((f"{word} {row.number}", str(reason)))
             continue
@@ -82,8 +82,8 @@ def prepare(
 
 
 def _renamed(study: Study, row: Trial, names: Mapping[str, str]) -> Trial:
-    """The row with the study's names for its objectives."""
-    mine = {names[name]: name for name in study.objectives if name in names}
+    """The row with the study's names for its objectives, and for metrics with bounds."""
+    mine = {names[name]: name for name in (*study.objectives, *study.bounds) if name in names}
     if not mine:
         return row
     reports = tuple(
@@ -101,8 +101,9 @@ def _valued(study: Study, row: Trial) -> Trial:
     """
     if row.state is State.RUNNING:
         raise ValueError("state: must be complete or pruned, but it has not finished")
-    if row.state is State.FAILED:
-        raise ValueError("state: must be complete or pruned, but it failed")
+    if row.state in (State.FAILED, State.DISCARDED):
+        how = "it failed" if row.state is State.FAILED else "somebody has discarded it"
+        raise ValueError(f"state: must be complete or pruned, but {how}")
     if row.state is State.INFEASIBLE:
         return replace(row, values=())
     given = zip(study.objectives, row.values, strict=True) if row.values else None

@@ -13,7 +13,7 @@ from hpo.ledger import FROM_ATTR, snapshots
 from hpo.ledger.address import Address
 from hpo.ledger.ledger import Ledger
 from hpo.study import Study, parse
-from hpo.study.constraints import judged_again
+from hpo.study.constraints import judged, judged_again
 from hpo.study.inherit import ENQUEUE, OBSERVATIONS, changes, fitted, to_table
 from hpo.study.values import same
 from hpo.trial import CONSTRAINTS, COUNTED, FROM, VIOLATIONS, Origin, State, Trial
@@ -66,7 +66,7 @@ def plan(study: Study, where: Address, name: str) -> Plan:
     if how == OBSERVATIONS and (other := [key for key in changed if key in ("metric", "direction", "objectives")]):
         rule = f'must be "enqueue", because {" and ".join(other)} changed'
         raise InputError(f"{study.file}: from.trials: {rule}, got {how!r}", key="from.trials", rule=rule, value=how)
-    fit, left = _fitting(study, old)
+    fit, left = _fitting(study, old, how)
     chosen = ranked(fit, old.study.objectives)[:BEST] if how == ENQUEUE else fit
     if not chosen:
         reason = "it has no complete trial"
@@ -146,8 +146,11 @@ def _adopted(planned: Plan, *, counted: bool) -> list[Trial]:
     ]
 
 
-def _fitting(study: Study, old: snapshots.Snapshot) -> tuple[list[Trial], list[tuple[int, str]]]:
-    """The other study's trials that are valid, as the study sees them; number and reason of those that are not."""
+def _fitting(study: Study, old: snapshots.Snapshot, how: str) -> tuple[list[Trial], list[tuple[int, str]]]:
+    """The other study's trials that are valid, as the study sees them; number and reason of those that are not.
+
+    Of trials that are only to be tried again, it does not matter whether they reported all metrics that have bounds.
+    """
     implied = {key: value for key, value in old.study.fixed.items() if key in study.space.names}
     fit: list[Trial] = []
     left: list[tuple[int, str]] = []
@@ -157,7 +160,11 @@ def _fitting(study: Study, old: snapshots.Snapshot) -> tuple[list[Trial], list[t
         try:
             params = fitted(study, {**implied, **trial.params})
             came = {key: note for key, note in trial.notes.items() if key == FROM}
-            fit.append(replace(trial, params=params, notes=came | judged_again(study.bounds, trial)))
+            if how == OBSERVATIONS:
+                came |= judged_again(study.bounds, trial, old.study.objectives)
+            else:
+                came |= judged(study.bounds, trial.last)
+            fit.append(replace(trial, params=params, notes=came))
         except ValueError as reason:
             left.append((trial.number, str(reason)))
     return fit, left

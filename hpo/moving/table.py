@@ -40,7 +40,7 @@ def csv_trials(file: Path, study: Study, names: Mapping[str, str]) -> list[Trial
     Args:
         file: The file, in UTF-8, with a head.
         study: What takes them.
-        names: The columns of parameters and of the metric, where they have other names.
+        names: The columns of parameters, of the metric and of metrics with bounds, where they have other names.
 
     Raises:
         InputError: When the file cannot be read, or has no column for the metric.
@@ -66,6 +66,7 @@ def csv_trials(file: Path, study: Study, names: Mapping[str, str]) -> list[Trial
             rule = f"has no column {objective!r}; name it with --map {objective}=COLUMN"
             raise InputError(f"--csv: {file} {rule}", key="--csv", rule=rule, value=str(file))
         metrics[objective] = place
+    bounded = {name: place for name in study.bounds if (place := _column(name, "metrics", names, known))}
     wanted = {name: _column(name, "params", names, known) for name in (*study.space.names, *study.fixed)}
     found, seen = [], Counter[str]()
     for number, row in enumerate(rows, start=1):
@@ -73,7 +74,7 @@ def csv_trials(file: Path, study: Study, names: Mapping[str, str]) -> list[Trial
         own = identity("csv", given, *(row[column] for column in metrics.values()))
         seen[own] += 1
         origin = Origin(identity(own, seen[own]), file.name, number)
-        found.append(_read(row, number, given, metrics, origin))
+        found.append(_read(row, number, given, metrics, bounded, origin))
     return found
 
 
@@ -92,10 +93,16 @@ def _column(name: str, kind: str, names: Mapping[str, str], known: list[str]) ->
 
 
 def _read(
-    row: dict[str, str], number: int, given: dict[str, Any], objectives: Mapping[str, str], origin: Origin
+    row: dict[str, str],
+    number: int,
+    given: dict[str, Any],
+    objectives: Mapping[str, str],
+    bounded: Mapping[str, str],
+    origin: Origin,
 ) -> Trial:
-    values = {column: _number(row, column) for column in row if column and column.startswith("metrics.")}
-    metrics = {column.removeprefix("metrics."): value for column, value in values.items() if value is not None}
+    columns = {column.removeprefix("metrics."): column for column in row if column and column.startswith("metrics.")}
+    values = {name: _number(row, column) for name, column in {**columns, **bounded}.items()}
+    metrics = {name: value for name, value in values.items() if value is not None}
     own = {name: value for name, column in objectives.items() if (value := _number(row, column)) is not None}
     words = (row.get("state") or "complete").strip().lower()
     state = {"fail": State.FAILED}.get(words) or (State(words) if words in list(State) else State.RUNNING)

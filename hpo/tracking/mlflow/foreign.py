@@ -53,7 +53,7 @@ def mlflow_trials(uri: str, experiment: str) -> list[Trial]:
 def _read(client: MlflowClient, run: Run, experiment: str, number: int) -> Trial:
     info, tags = run.info, run.data.tags
     state = _STATES.get(info.status, State.RUNNING)
-    if state is State.COMPLETE and tags.get("hpo.state") in (State.PRUNED, State.FAILED):
+    if state is State.COMPLETE and tags.get("hpo.state") in list(State):  # of a run that hpo wrote
         state = State(tags["hpo.state"])
     ended = None if info.end_time is None else info.end_time / 1000
     seed = tags.get("hpo.seed", "0")

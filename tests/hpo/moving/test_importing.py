@@ -91,6 +91,7 @@ BAD = {
     "0.1,wide,0.5,4.5,3,complete": "n: must be a whole number in [1, 9], got 4.5",
     "0.1,wide,0.5,4,4,complete": "depth: must be 3, as in [fixed], got 4",
     "0.1,wide,0.5,4,3,failed": "state: must be complete or pruned, but it failed",
+    "0.1,wide,0.5,4,3,discarded": "state: must be complete or pruned, but somebody has discarded it",
     "0.1,wide,0.5,4,3,running": "state: must be complete or pruned, but it has not finished",
 }
 
