@@ -8,11 +8,13 @@ has no value within these bounds (a division by zero, ``9**9**9``) does not hold
 from __future__ import annotations
 
 import ast
+import keyword
 import math
 import operator
 import re
+import unicodedata
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -198,7 +200,7 @@ def parse(text: Any, kinds: Mapping[str, Kind | None], fixed: Mapping[str, Any])
             warnings.simplefilter("error")  # of the parser, about an escape for example
             tree = ast.parse(source, mode="eval").body
     except SyntaxError as error:
-        raise ValueError(f"{_EXAMPLE}; Python's parser: {error.msg}") from None
+        raise ValueError(f"{_EXAMPLE}; Python's parser: {error.msg}{_unquoted(text, [*kinds, *fixed])}") from None
     except (ValueError, MemoryError, RecursionError):
         raise ValueError(_EXAMPLE) from None
     reader = _Reader(source, quoted, kinds, fixed)
@@ -206,6 +208,15 @@ def parse(text: Any, kinds: Mapping[str, Kind | None], fixed: Mapping[str, Any])
     if kind is not bool:
         raise ValueError(f"{_EXAMPLE}; this is {_WORDS[kind]}")
     return Expression(text, frozenset(reader.names), root)
+
+
+def _unquoted(text: str, names: Iterable[str]) -> str:
+    """The tail of a message where a name that needs backquotes stands without them; empty where none does."""
+    for name in names:
+        takes = all(part.isidentifier() and not keyword.iskeyword(part) for part in name.split("."))
+        if not takes and re.search(rf"(?<![\w`]){re.escape(name)}(?![\w`])", text):
+            return f"; write `{name}` with backquotes, because of Python's notation"
+    return ""
 
 
 class _Reader:
@@ -275,12 +286,15 @@ class _Reader:
         return _Constant(value), kind
 
     def _name(self, tree: ast.expr) -> tuple[Node, Kind]:
-        name = self._dotted(tree)
         known = [*self._kinds, *self._fixed]
+        name = self._dotted(tree)
+        if name not in known:  # Python's parser turns the micro sign into a Greek letter, for example
+            name = {unicodedata.normalize("NFKC", other): other for other in known}.get(name, name)
         if name not in known:
             if name in _TRUTH:
                 return _Constant(_TRUTH[name]), bool
-            raise ValueError(f"names {name!r}, which is no parameter{suggest(name, known)}")
+            hint = _unquoted(self._source, known) or suggest(name, known)
+            raise ValueError(f"names {name!r}, which is no parameter{hint}")
         kind = self._kinds[name] if name in self._kinds else kind_of([self._fixed[name]])
         if kind is None:
             raise ValueError(f"names {name!r}, whose values are not all numbers, all text, or all true and false")

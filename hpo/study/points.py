@@ -77,7 +77,7 @@ def read_point(place: Place, raw: Any, space: Space) -> dict[str, Any]:
         point[parameter.name] = parameter.decode(parameter.encode(value))
     if broken := space.broken(point):
         raise place.error(f"must satisfy the constraint {broken.text}", raw)
-    if not space.share(point):
+    if not space.completes(point):
         raise place.error("cannot be completed so that it satisfies constraints.parameters", raw)
     return point
 

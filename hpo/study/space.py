@@ -79,6 +79,10 @@ class Space:
                 break
         return found / drawn
 
+    def completes(self, given: Mapping[str, Any]) -> bool:
+        """Whether what ``given`` leaves open can be drawn so that no constraint is broken."""
+        return not self.constraints or any(point is not None for point in self.points(Random(0).random, TRIES, given))
+
     def active(self, parameter: Parameter, values: Mapping[str, Any]) -> bool:
         """Whether ``parameter`` exists beside ``values``, the parameters decided so far."""
         return all(

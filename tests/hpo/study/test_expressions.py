@@ -21,10 +21,20 @@ KINDS: dict[str, Any] = {
     "hidden": None,
     "lambda": float,
     "batch size": float,
+    "drop-out": float,
+    "\N{MICRO SIGN}": float,
 }
 FIXED = {"layers": 3, "data": "digits"}
 PYTHON = {name: function for name, (function, *_) in FUNCTIONS.items()}
-VALUES = {"a": 2, "b": 3.5, "optimizer.name": "adam", "norm": True, "lambda": 1, "batch size": 4}
+VALUES = {
+    "a": 2,
+    "b": 3.5,
+    "optimizer.name": "adam",
+    "norm": True,
+    "lambda": 1,
+    "batch size": 4,
+    "\N{MICRO SIGN}": 0.25,
+}
 
 
 @pytest.mark.parametrize(
@@ -41,6 +51,7 @@ VALUES = {"a": 2, "b": 3.5, "optimizer.name": "adam", "norm": True, "lambda": 1,
         ("max(a, b, 1) - min(a, b) == 1.5", True),
         ("sqrt(abs(-a * 8)) == 4 and log(exp(a)) == a and log2(8) == layers and log10(100) == a", True),
         ("`lambda` < `batch size`", True),
+        ("\N{MICRO SIGN} < 0.5 and `\N{MICRO SIGN}` < 0.5", True),
         ("optimizer.name == '`lambda`'", False),
         ("a // layers == 0 and -a % layers == 1 and a ** -1 == 0.5", True),
         # What has no value does not hold, and its opposite neither.
@@ -76,6 +87,10 @@ def test_a_constraint_on_a_parameter_that_a_trial_does_not_have_holds() -> None:
         ("a + b", "this is a number"),
         ("data", "this is text"),
         ("aa < 3", "names 'aa', which is no parameter"),
+        ("lambda < 0.5", "invalid syntax; write `lambda` with backquotes"),
+        ("batch size <= 512", "write `batch size` with backquotes"),
+        ("2 * drop-out < 1", "names 'drop', which is no parameter; write `drop-out` with backquotes"),
+        ("`lambda` < drop-out", "write `drop-out` with backquotes"),
         ("optimizer.nam == 'sgd'", "did you mean 'optimizer.name'?"),
         ("hidden == 3", "names 'hidden', whose values are not all numbers"),
         ("a + 'x' < 3", "'x' is text, but a number is needed there"),
