@@ -6,6 +6,7 @@ The study's own code is imported and asked in a process of its own (:class:`hpo.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,9 @@ from hpo.progress import Notify, announced, to_stderr
 from hpo.publish import MODEL_ARGUMENTS
 from hpo.report import kinds
 from hpo.study import Study
-from hpo.study.fields import duration, is_import_path, show
+from hpo.study.fields import Place, duration, is_import_path, show
+from hpo.study.trials import is_exception
+from hpo.text import near
 
 # Seconds that importing and checking one thing may take, and the variable that says otherwise.
 LIMIT, LIMIT_VARIABLE = 120.0, "HPO_CHECK_TIMEOUT"
@@ -39,6 +42,7 @@ def check(study: Study, guest: Guest, *, values: bool = True, notify: Notify = t
         ("sampler.name", study.sampler.name, _sampler),
         ("pruner.name", study.pruner.name, _pruner),
         ("objective", study.objective, _objective_and_values if values else _objective),
+        *([("trial.infeasible", study.objective, _infeasible)] if study.trial.infeasible else []),
         *([("model", study.model, _model)] if study.model is not None else []),
         *([("figure", [spec.kind for spec in study.figures], kinds.check)] if study.figures else []),
     ]
@@ -83,6 +87,17 @@ def _objective(study: Study) -> None:
 def _objective_and_values(study: Study) -> None:
     points = [{**study.fixed, **corner} for corner in study.space.corners()]
     objective.check(objective.resolve(study.objective), points)
+
+
+def _infeasible(study: Study) -> None:
+    """Refuses an exception that its module does not have; a module that is not imported by now may come later."""
+    for name in study.trial.infeasible:
+        module, _, last = name.rpartition(".")
+        there = sys.modules.get(module)
+        if there is not None and not is_exception(getattr(there, last, None)):
+            known = [other for other, found in vars(there).items() if is_exception(found)]
+            place = Place(study.file, "trial.infeasible")
+            raise place.error(f"{module} has no exception {last!r}{near(last, known)}", name, got="")
 
 
 def _model(study: Study) -> None:

@@ -152,6 +152,10 @@ class Connection:
         """Ends a trial as failed."""
         self.request("tell", failed=error, **_named(asked))
 
+    def infeasible(self, asked: Asked | int, why: str) -> None:
+        """Ends a trial whose parameters do not work: no failure, and samplers avoid the region."""
+        self.request("tell", infeasible=why, **_named(asked))
+
     def add(self, **params: Any) -> int:
         """Adds a trial with these parameters, the rest by the sampler; returns its number."""
         return int(self.request("add", point=params)["number"])

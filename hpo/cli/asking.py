@@ -85,6 +85,10 @@ def tell(
     failed: Annotated[
         str | None, typer.Option(metavar="TEXT", help="It has failed, and why.", show_default=False)
     ] = None,
+    infeasible: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Its parameters do not work, and why: no failure.", show_default=False),
+    ] = None,
     lease: Annotated[
         str | None, typer.Option(metavar="ID", help="Refuse it if this is no longer the lease.", show_default=False)
     ] = None,
@@ -92,7 +96,7 @@ def tell(
     as_json: AsJson = False,
 ) -> None:
     """Tell what became of a leased trial. Telling the same twice is harmless."""
-    given: dict[str, Any] = {"trial": trial, "failed": failed, "lease": lease}
+    given: dict[str, Any] = {"trial": trial, "failed": failed, "infeasible": infeasible, "lease": lease}
     if report:
         given["report"] = dict(_metric("--report", word) for text in report for word in text.split())
     if values:

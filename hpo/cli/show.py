@@ -80,9 +80,10 @@ def show(
     _print_changes(snapshot)
     _print_points(snapshot)
     _print_rounds(snapshot)
-    if failures := trials.failures(snapshot.trials, name, where):
+    lines = [trials.failures(snapshot.trials, name, where, state) for state in trials.WORDS]
+    if any(lines):
         write("\n")
-        write_lines([failures])
+        write_lines(filter(None, lines))
 
 
 def progress(budget: Mapping[str, Any], finished: int, again: int) -> str:
@@ -172,7 +173,8 @@ def _print_points(snapshot: Snapshot) -> None:
         for point in found
     ]
     write("\n")
-    print_table([*names, f"mean {snapshot.study.metric}", "standard deviation", "complete"], rows)
+    counted = "feasible" if snapshot.study.bounds else "complete"
+    print_table([*names, f"mean {snapshot.study.metric}", "standard deviation", counted], rows)
 
 
 def _print_rounds(snapshot: Snapshot) -> None:

@@ -34,15 +34,19 @@ LOOK = 0.2
 HEIGHT, WIDTH = 8, 60
 # Kinds of failures that are told apart in one line, and how much of each message is shown.
 KINDS, SHOWN = 3, 200
+# What such trials did, or are.
+WORDS = {State.FAILED: "failed", State.INFEASIBLE: "are infeasible"}
 
 
-def failures(trials: Sequence[Trial], name: str, where: Address) -> str | None:
+def failures(trials: Sequence[Trial], name: str, where: Address, state: State = State.FAILED) -> str | None:
     """What went wrong, in a line; None where no trial has failed, or those that did were run again.
+
+    With ``State.INFEASIBLE`` in place of a failure, why parameters did not work.
 
     Errors that differ in numbers only are counted together.
     """
     again = {trial.notes.get(RETRY_OF) for trial in trials}
-    failed = [trial for trial in trials if trial.state is State.FAILED and trial.number not in again]
+    failed = [trial for trial in trials if trial.state is state and trial.number not in again]
     if not failed:
         return None
     kinds: dict[str, list[str]] = {}
@@ -55,7 +59,7 @@ def failures(trials: Sequence[Trial], name: str, where: Address) -> str | None:
         words.append(f"others ({rest})")
     total = BudgetMeter.counted(trial for trial in trials if trial.finished)
     return (
-        f"{len(failed)} of {total} trials failed: {', '.join(words)}; to see a traceback: "
+        f"{len(failed)} of {total} trials {WORDS[state]}: {', '.join(words)}; to see a traceback: "
         f"hpo show {name} --trial {failed[-1].number}{at_storage(where)}"
     )
 
@@ -102,8 +106,8 @@ def to_dict(study: Study, trial: Trial, folder: Path | None) -> dict[str, Any]:
 def print_trial(study: Study, trial: Trial, folder: Path | None) -> None:
     """Everything about a trial, for people; arguments as for :func:`to_dict`."""
     write_lines([f"{study.name}, trial {trial.number}: {trial.state}"])
+    scores = [(name, number(item)) for name, item in trial.named(study.objectives).items()]
     facts = {
-        **{name: number(item) for name, item in trial.named(study.objectives).items()},
         "started": clock(trial.started),
         "ended": clock(trial.ended),
         "time": duration(trial.seconds),
@@ -118,7 +122,8 @@ def print_trial(study: Study, trial: Trial, folder: Path | None) -> None:
         "output": _kept(folder, LOG) or "it printed nothing, or its log is elsewhere",
         "files": _kept(folder, "files") or "",
     }
-    print_pairs([pair for pair in facts.items() if pair[1]], beside=1)
+    # An objective may have the name of a fact, "time" for example.
+    print_pairs([*scores, *(pair for pair in facts.items() if pair[1])], beside=1)
     _print_values("parameters", {name: value(item) for name, item in trial.params.items()})
     _print_values("fixed parameters", {name: value(item) for name, item in study.fixed.items()})
     if trial.reports:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 STALE = 300.0
 # The longest lease, in seconds.
 LONGEST = 30 * 86400.0
+# How a trial ends that gets no value, by what is told.
+WITHOUT_VALUE = {"failed": (State.FAILED, Outcome.RAISED), "infeasible": (State.INFEASIBLE, Outcome.INFEASIBLE)}
 
 
 class Leases:
@@ -108,17 +110,18 @@ class Leases:
     # Telling -------------------------------------------------------------------------------------------------------
 
     def tell(self, request: Request) -> dict[str, Any]:
-        """Takes a report of a leased trial, its value, or its failure; the same twice is harmless."""
+        """Takes a report of a leased trial, its value, or why it has none; the same twice is harmless."""
         trial = request.trial(self._search.trials)
-        ways = [way for way in ("value", "report", "failed") if request.get(way) is not None]
+        ways = [way for way in ("value", "report", *WITHOUT_VALUE) if request.get(way) is not None]
         if len(ways) != 1:
-            raise request.error("", "needs one of --value, --report and --failed", " ".join(ways) or "none of them")
+            rule = "needs one of --value, --report, --failed and --infeasible"
+            raise request.error("", rule, " ".join(ways) or "none of them")
         if ways == ["value"]:
             self._tell_value(request, trial)
         elif ways == ["report"]:
             self._tell_report(request, trial)
         else:
-            self._tell_failed(request, trial)
+            self._tell_end(request, trial, *ways)
         return self.told(request)
 
     def told(self, request: Request) -> dict[str, Any]:
@@ -130,29 +133,36 @@ class Leases:
     def _tell_value(self, request: Request, trial: Trial) -> None:
         study, given = self._search.study, request.get("value")
         values = _metrics(request, "value", given if isinstance(given, Mapping) else {study.metric: given})
+        if trial.finished and trial.state is not State.COMPLETE:
+            self._check_same(request, trial, State.COMPLETE, same=False, told=str(given))
         running = None if trial.finished else self._held(request, trial)
         last = running.now() if running else trial
         names = {**study.objectives, **study.bounds}  # what a bound is on may have been reported before
         needed = [*study.objectives, *(name for name in study.bounds if last.last(name) is None)]
         if not values.keys() <= names.keys() or not values.keys() >= {*needed}:
-            raise request.error("value", f"must be of {', '.join(names)}", given)
+            missing = ", ".join(name for name in needed if name not in values)
+            raise request.error(
+                "value", f"must be of {', '.join(names)}" + f"; missing: {missing}" * bool(missing), given
+            )
         if not all(map(math.isfinite, values.values())):
-            raise request.error("value", "must be finite; for a trial without a value: --failed TEXT", str(given))
+            rule = "must be finite; for a trial without a value: --failed TEXT, or --infeasible TEXT"
+            raise request.error("value", rule, str(given))
         same = {name: last.last(name) for name in values} == values
         if running is None:
-            self._check_same(request, trial, State.COMPLETE, same, str(given))
+            self._check_same(request, trial, State.COMPLETE, same=same, told=str(given))
             return
         if not same:
             self._append(running, Report(_next_step(last), time.time(), values))
         self._search.hear(Ended(trial.number, running.trial.attempt, Outcome.FINISHED, time.time()))
 
-    def _tell_failed(self, request: Request, trial: Trial) -> None:
-        error = request.take("failed", text)
+    def _tell_end(self, request: Request, trial: Trial, way: str) -> None:
+        state, outcome = WITHOUT_VALUE[way]
+        error = request.take(way, text)
         if trial.finished:
-            self._check_same(request, trial, State.FAILED, trial.error == error, error)
+            self._check_same(request, trial, state, same=trial.error == error, told=error)
             return
         running = self._held(request, trial)
-        self._search.hear(Ended(trial.number, running.trial.attempt, Outcome.RAISED, time.time(), error))
+        self._search.hear(Ended(trial.number, running.trial.attempt, outcome, time.time(), error))
 
     def _tell_report(self, request: Request, trial: Trial) -> None:
         search, given = self._search, request.get("report")
@@ -165,7 +175,7 @@ class Leases:
                 same = any(
                     report.step == given.get("step") and _same(report.metrics, metrics) for report in trial.reports
                 )
-                self._check_same(request, trial, trial.state, same, given)
+                self._check_same(request, trial, trial.state, same=same, told=given)
             return
         running = self._held(request, trial)
         last = running.now()
@@ -198,7 +208,7 @@ class Leases:
         values = [report.metrics[name] for name in self._search.study.objectives]
         self._search.advisor.report(running.trial.number, report.step, values)
 
-    def _check_same(self, request: Request, trial: Trial, state: State, same: bool, told: Any) -> None:
+    def _check_same(self, request: Request, trial: Trial, state: State, *, same: bool, told: Any) -> None:
         """Checks that what is told of a trial that has ended agrees with the ledger."""
         if trial.state is not state or not same:
             known = f"{trial.state}" + ("" if not trial.values else f" with {', '.join(map(str, trial.values))}")

@@ -273,7 +273,8 @@ class Search:
             self._release(running.trial)  # it stays unfinished in the ledger, and the next run takes it up
         else:
             self.finish(running, State.FAILED, error=event.error or "stopped from outside")
-        if self._failures and self._failures == self.study.trial.stop_after_failures:
+        failed = self.trials[event.number].state is State.FAILED
+        if failed and self._failures == self.study.trial.stop_after_failures:
             which = "the first {} trials all" if self._failures == self._ended else "{} trials in a row"
             raise SearchFailed(
                 f"{which.format(self._failures)} failed; run the study again to retry them. The last error:\n"
@@ -335,7 +336,8 @@ class Search:
         self.trials[trial.number] = trial
         self._meter.add(trial)
         self._ended += 1
-        self._failures = self._failures + 1 if state is State.FAILED else 0
+        if state is not State.INFEASIBLE:  # which says nothing of whether the others work
+            self._failures = self._failures + 1 if state is State.FAILED else 0
         if self._folders is not None:
             self._folders.tidy(self.trials, trial)
 

@@ -46,5 +46,6 @@ def to_retry(trials: Sequence[Trial], limit: int, everything: bool | None) -> li
     ended = [trial for trial in by_end(own(trials)) if trial.number not in again]
     if everything:
         return [trial for trial in ended if trial.state is State.FAILED]
+    ended = [trial for trial in ended if trial.state is not State.INFEASIBLE]
     streak = list(takewhile(lambda trial: trial.state is State.FAILED, reversed(ended)))[::-1]
     return streak if len(streak) == len(ended) or (limit and len(streak) >= limit) else []

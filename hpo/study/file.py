@@ -213,6 +213,10 @@ def _commands(
     for key in ("arguments", "reports"):
         if isinstance(top["objective"], str) and top[key]:
             raise (place / key).error("is for commands, but the objective is a function", top["objective"])
+    for name in trial["infeasible"] if isinstance(top["objective"], list) else ():
+        if not name.startswith("exit "):
+            rule = 'the objective is a command, which raises nothing here: name its exit code, as in "exit 3"'
+            raise (place / "trial" / "infeasible").error(rule, name)
     words = [call for call in calls.values() if isinstance(call, list)]
     arguments = read_arguments(place / "arguments", top["arguments"], space, top["fixed"], words)
     reports = read_reports(place / "reports", top["reports"], trial["workdir"], metrics)

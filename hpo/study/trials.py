@@ -57,12 +57,13 @@ def _infeasible(value: Any) -> tuple[str, ...]:
     for name in value:
         if not isinstance(name, str) or not re.fullmatch(r"exit [1-9]\d{0,2}|[^\W\d]\w*(\.[^\W\d]\w*)*", name):
             raise ValueError(rule)
-        if "." not in name and not name.startswith("exit ") and not _is_exception(getattr(builtins, name, None)):
+        if "." not in name and not name.startswith("exit ") and not is_exception(getattr(builtins, name, None)):
             raise ValueError(f"{rule}; {name} is no built-in exception, so it needs its module")
     return tuple(value)
 
 
-def _is_exception(found: Any) -> bool:
+def is_exception(found: Any) -> bool:
+    """Whether this is a class of exceptions that may end a trial as infeasible."""
     return isinstance(found, type) and issubclass(found, Exception)
 
 

@@ -143,7 +143,8 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("tell", {"trial": 0, "report": {"step": 1, "score": 0.5}}),
     ("tell", {"trial": 0, "report": {"score": 0.5}}),
     ("tell", {"trial": 0, "value": 0.5}),
-    ("tell", {"trial": 0, "failed": "no memory"}),
+    ("tell", {"trial": 0, "failed": "a full disk"}),
+    ("tell", {"trial": 0, "infeasible": "no memory"}),
     ("stop-trial", {"trial": 0}),
     ("discard", {"trial": 1, "why": "a wrong disk"}),
     ("retry", {"trials": []}),
@@ -182,7 +183,7 @@ def test_what_a_writer_did_before_it_died_is_answered_and_not_done_again(
     assert len(after.edits) == (do == "set")
     assert after.study.budget.trials == (9 if do == "set" else 4)
     reports = [len(trial.reports) for trial in after.trials]
-    assert reports[0] == (do == "tell" and "failed" not in wanted)
+    assert reports[0] == (do == "tell" and wanted.keys().isdisjoint({"failed", "infeasible"}))
     requests.settle(study.where, "small")
     assert snapshots.read(study.where, "small").trials == after.trials
 

@@ -14,7 +14,7 @@ import pytest
 from scripted_search import JOB, Told, curve, outcome, say, search, written
 from small_study import small_study
 
-from hpo.errors import HpoError, InputError
+from hpo.errors import HpoError, InputError, SearchFailed
 from hpo.execution import Ended, Event, Job, Outcome, Task
 from hpo.execution.inline import InlineExecutor
 from hpo.ledger.address import Address, parse
@@ -24,7 +24,7 @@ from hpo.search.advisor import Advisor
 from hpo.search.folders import TrialFolders
 from hpo.search.loop import Search
 from hpo.testing.fakes import Move, Script, ScriptedExecutor
-from hpo.trial import Direction, State, best_first, fruitless
+from hpo.trial import RETRY_OF, Direction, State, best_first, fruitless
 
 
 @pytest.fixture
@@ -400,6 +400,24 @@ def test_infeasible_trials_count_for_the_budget_and_never_as_failures(address: A
     }
     assert written(address) == run.trials == again.trials
     assert best_first(run.trials, Direction.MAXIMIZE) == [run.trials[3]]
+
+
+def test_infeasible_trials_between_failures_do_not_keep_a_broken_search_going(address: Address) -> None:
+    def script(task: Task) -> list[Move]:
+        return [(Outcome.INFEASIBLE, "Diverged") if task.number % 2 else (Outcome.RAISED, "KeyError: 'lr'")]
+
+    executor = ScriptedExecutor(script)
+    with pytest.raises(SearchFailed, match="3 trials in a row failed; run the study again"):
+        search(address, small_study(trial={"stop_after_failures": 3}, budget={"trials": 20}), executor)
+
+    assert [task.number for task in executor.tasks] == [0, 1, 2, 3, 4]
+    mended = ScriptedExecutor(say({"score": 0.5}))
+    run = search(address, small_study(trial={"stop_after_failures": 3}, budget={"trials": 7}), mended, retried)
+    assert [trial.notes.get(RETRY_OF) for trial in run.trials[5:8]] == [0, 2, 4]
+
+
+def retried(run: Search) -> None:
+    assert [trial.number for trial in run.retries] == [0, 2, 4]
 
 
 def test_a_study_that_is_all_infeasible_has_failed(address: Address) -> None:
