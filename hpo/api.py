@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # How many of the best trials a result shows in a notebook.
 TOP = 5
+# What every row of a result has of its trial, whatever its parameters and objectives are called.
+OWN = ("number", "state", "seconds")
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,32 +67,34 @@ class Result:
     def rows(self) -> list[dict[str, Any]]:
         """One flat row per trial, as ``pandas.DataFrame`` takes them: number, state, value, seconds, parameters.
 
-        With several objectives, each value stands under its objective's name. A parameter of one of these names stands
-        under ``params.NAME``.
+        With several objectives, each value stands under its objective's name. What has the name of a column before it
+        stands under ``values.NAME`` or ``params.NAME``.
         """
-        rows = []
+        several, rows = len(self.study.objectives) > 1, []
         for t in self.trials:
-            values = {"value": t.value} if len(self.study.objectives) == 1 else t.named(self.study.objectives)
-            own = {"number": t.number, "state": t.state, **values, "seconds": t.seconds}
-            rows.append(own | {f"params.{name}" if name in own else name: v for name, v in t.params.items()})
+            row: dict[str, Any] = {"number": t.number, "state": t.state}
+            values = t.named(self.study.objectives) if several else {"value": t.value}
+            row |= {f"values.{name}" if name in OWN else name: v for name, v in values.items()}
+            row["seconds"] = t.seconds
+            rows.append(row | {f"params.{name}" if name in row else name: v for name, v in t.params.items()})
         return rows
 
     def dataframe(self) -> pd.DataFrame:
         """One row per trial, with the trial's number as index: all that the ledger has but the course of the metrics.
 
         The columns are those of :meth:`rows`, then ``seed``, ``attempt``, ``worker``, ``started`` and ``ended`` (UTC),
-        ``error``, ``reports`` (how many) and each reported metric's last value. A parameter or metric of the name of
-        another column stands under ``params.NAME`` or ``metrics.NAME``.
+        ``error``, ``reports`` (how many) and each reported metric's last value. An objective, parameter or metric that
+        has the name of another column stands under ``values.NAME``, ``params.NAME`` or ``metrics.NAME``.
         """
         import pandas as pd
 
         from hpo.moving.export import trial_rows
 
-        rows = self.rows()
+        rows, valued = self.rows(), self.study.objectives if len(self.study.objectives) > 1 else {}
         for row, full in zip(rows, trial_rows(self.trials), strict=True):
             own = {key: value for key, value in full.items() if not key.startswith(("value", "params.", "metrics."))}
-            for name in own.keys() & row.keys() - {"number", "state", "seconds"}:  # a parameter's
-                row[f"params.{name}"] = row.pop(name)
+            for name in own.keys() & row.keys() - {*OWN}:
+                row[f"{'values' if name in valued else 'params'}.{name}"] = row.pop(name)
             row |= own
             last = {key.removeprefix("metrics."): v for key, v in full.items() if key.startswith("metrics.")}
             row |= {f"metrics.{name}" if name in row else name: value for name, value in last.items()}

@@ -136,9 +136,9 @@ def check_comparable(entries: Sequence[Entry], notify: Callable[[str], None]) ->
             if one != two:
                 rule = f"must be the same, got {one!r} in {first.name} and {two!r} in {other.name}"
                 raise InputError(f"{key} {rule}", file=other.study.file, key=key, rule=rule, value=two)
-        different = [
-            key for key in ("objective", "fixed", "space") if first.study.resolved[key] != other.study.resolved[key]
-        ]
+        both = first.study.resolved, other.study.resolved
+        keys = ("objective", "arguments", "reports", "fixed", "space", "constraints")
+        different = [key for key in keys if both[0].get(key) != both[1].get(key)]
         if different:
             notify(f"{first.name} and {other.name} also differ in {', '.join(different)}")
 

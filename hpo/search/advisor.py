@@ -20,7 +20,8 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial
 
 from hpo import pruners, samplers
-from hpo.imports import look_in
+from hpo.errors import HpoError
+from hpo.imports import look_in, raised
 from hpo.ledger.record import DIRECTIONS, TO_OPTUNA, Records
 from hpo.pruners.several import VALUES
 from hpo.samplers.narrowing import NarrowingSampler
@@ -38,6 +39,19 @@ def _without_experimental_warnings() -> Iterator[None]:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         warnings.filterwarnings("ignore", "Constraints have been set")  # it is shown values that take them into account
         yield
+
+
+@contextmanager
+def _blaming(key: str, name: str) -> Iterator[None]:
+    """Names a sampler or pruner, given by its import path, that raises what nobody expects."""
+    try:
+        yield
+    except HpoError:
+        raise
+    except Exception as error:
+        if not is_import_path(name):
+            raise
+        raise HpoError(f"{key}: {name} failed{raised(error)}") from error
 
 
 class Advisor:
@@ -64,6 +78,7 @@ class Advisor:
             pruner=pruners.build(study.pruner.name, study.pruner.options, study.batch),
         )
         self._prunes = study.pruner.name != "none"
+        self._sampler_name, self._pruner_name = study.sampler.name, study.pruner.name
         # TPE, narrowing and samplers that do not learn need no help with pruned trials.
         self._penalizes = study.sampler.name not in SAMPLERS or SAMPLERS[study.sampler.name].ignores_pruned
         self._bounds = len(study.bounds)
@@ -98,7 +113,7 @@ class Advisor:
             point: Some of its parameters; None for the next enqueued point, or else the sampler's choice.
             notes: What is to be noted with it.
         """
-        with _without_experimental_warnings(), self._penalty():
+        with _without_experimental_warnings(), self._penalty(), _blaming("sampler.name", self._sampler_name):
             if point is not None:
                 self._study.enqueue_trial(self._space.encode(point))
             elif self._queue:
@@ -155,14 +170,15 @@ class Advisor:
 
     def should_prune(self, number: int) -> bool:
         """Whether the pruner would end the trial now."""
-        return self._prunes and self._study.pruner.prune(self._study, self._storage.get_trial(self._ids[number]))
+        with _blaming("pruner.name", self._pruner_name):
+            return self._prunes and self._study.pruner.prune(self._study, self._storage.get_trial(self._ids[number]))
 
     def tell(self, trial: Trial) -> Trial:
         """Ends a trial; returns it with what the sampler has noted at its end."""
         if trial.state is State.INFEASIBLE:
             self.forget_reports(trial.number)
             self._infeasible.append(trial.number)
-        with _without_experimental_warnings():
+        with _without_experimental_warnings(), _blaming("sampler.name", self._sampler_name):
             values = trial.values if trial.state is State.COMPLETE else None
             told = self._study.tell(trial.number, values, state=TO_OPTUNA[trial.state])
         return replace(trial, notes=told.system_attrs)

@@ -15,7 +15,8 @@ import pytest
 
 import hpo
 from hpo.errors import InputError
-from hpo.trial import State
+from hpo.testing import small_study
+from hpo.trial import State, Trial
 
 PAGE = Path(__file__).parents[2] / "docs" / "python.md"
 STUDY = {
@@ -171,6 +172,26 @@ def test_a_result_as_a_table_has_everything_but_the_curves(folder: Path) -> None
             assert (row["loss"], row["metrics.state"], row["accuracy"]) == (trial.value, 1.0, 0.5)
         else:
             assert "ValueError: large" in row["error"]
+
+
+def test_objectives_may_have_the_names_of_other_columns() -> None:
+    objectives = {"seconds": "minimize", "error": "minimize", "size": "minimize"}
+    study = small_study(objectives=objectives)
+    trials = [
+        Trial(0, {"lr": 0.1}, 7, State.COMPLETE, (0.5, 0.25, 3.0), 10.0, 12.0),
+        Trial(1, {"lr": 0.2}, 8, State.FAILED, (), 10.0, 11.0, error="KeyError"),
+    ]
+    result = hpo.Result(study, trials, "complete")
+
+    first, second = result.rows()
+    assert (first["values.seconds"], first["seconds"], first["error"], first["size"]) == (0.5, 2.0, 0.25, 3.0)
+    assert (second["values.seconds"], second["seconds"], second["error"]) == (None, 1.0, None)
+    table = result.dataframe()
+    assert table["values.seconds"].iloc[0] == 0.5
+    assert list(table["seconds"]) == [2.0, 1.0]
+    assert table["values.error"].iloc[0] == 0.25
+    assert list(table["error"])[1] == "KeyError"
+    assert table["size"].iloc[0] == 3.0
 
 
 def test_completion_shows_what_there_is() -> None:

@@ -17,7 +17,7 @@ from small_study import small_study
 
 import hpo
 from hpo.best import front_of
-from hpo.errors import InputError, ObjectiveError, StudyConflict
+from hpo.errors import HpoError, InputError, ObjectiveError, StudyConflict
 from hpo.execution import Outcome
 from hpo.insight.front import front_insight, prefer
 from hpo.ledger.address import Address, parse
@@ -39,9 +39,11 @@ def both(score: float, size: float) -> Move:
     return {"score": score, "size": size}
 
 
-@pytest.fixture(params=["journal", "sqlite"])
+@pytest.fixture(params=["journal", "sqlite", pytest.param("postgresql", marks=pytest.mark.servers)])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Address:
     path = tmp_path / f"hpo.{request.param}"
+    if request.param == "postgresql":
+        return parse(request.getfixturevalue("postgresql_url"))
     return parse(f"sqlite:///{path}" if request.param == "sqlite" else str(path))
 
 
@@ -119,14 +121,39 @@ def test_reports_without_any_objective_end_the_search(address: Address) -> None:
 def test_optuna_reads_the_study(address: Address, tmp_path: Path) -> None:
     search(address, two(budget={"trials": 3}), ScriptedExecutor(lambda task: [both(task.number, abs(task.number - 1))]))
 
-    storage: Any = f"sqlite:///{address.path}"
+    storage: Any
     if address.kind == "journal":
         backend = optuna.storages.journal.JournalFileBackend(str(address.path))
         storage = optuna.storages.JournalStorage(backend)
+    else:
+        storage = optuna.storages.RDBStorage(address.url.replace("postgresql://", "postgresql+psycopg://"))
     study = optuna.load_study(study_name="small", storage=storage)
     assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
     assert study.metric_names == ["score", "size"]
     assert sorted(trial.number for trial in study.best_trials) == [1, 2]
+    if address.kind != "journal":
+        storage.engine.dispose()
+
+
+def test_bounds_infeasible_trials_and_a_front_are_the_same_when_they_are_read_again(address: Address) -> None:
+    reported = [(0.5, 5.0, 3.0), (0.9, 1.0, 9.0), (0.7, 7.0, 1.0), (-1e308, 1e308, 5.0), (0.6, 5.5, 4.0)]
+
+    def script(task: Any) -> list[Move]:
+        report = dict(zip((*TWO, "memory"), reported[task.number], strict=True))
+        return [report, (Outcome.INFEASIBLE, "Diverged")] if task.number == 2 else [report]
+
+    bounds = {"metrics": {"memory": {"min": 2.0, "max": 5.0}}}
+    study = two(constraints=bounds, budget={"trials": 5}, sampler={"name": "nsga2", "population_size": 2})
+
+    run = search(address, study, ScriptedExecutor(script))
+
+    states = [State.COMPLETE, State.COMPLETE, State.INFEASIBLE, State.COMPLETE, State.COMPLETE]
+    assert [trial.state for trial in run.trials] == states
+    assert [dict(trial.violations) for trial in run.trials] == [{}, {"memory": 4.0}, {}, {}, {}]
+    assert [trial.number for trial in front_of(run.trials, study.objectives)] == [4, 0]
+    assert written(address) == run.trials
+    again = search(address, study, ScriptedExecutor(say(both(1.0, 1.0))))  # the budget is spent
+    assert again.trials == run.trials
 
 
 def test_other_objectives_or_another_order_of_them_contradict_the_ledger(address: Address) -> None:
@@ -183,6 +210,12 @@ def test_a_resumed_search_of_very_many_generations_needs_no_deep_recursion() -> 
         for n in range(2500)
     ]
     assert Advisor(study, trials).ask().notes["NSGAIISampler:generation"] == 1250
+
+
+def test_an_imported_sampler_that_knows_one_objective_only_is_named_with_what_it_says() -> None:
+    study = two(sampler={"name": "optuna.samplers:CmaEsSampler"})
+    with pytest.raises(HpoError, match=r"sampler.name: optuna.samplers:CmaEsSampler failed at .*multi-objective"):
+        Advisor(study).ask()
 
 
 # Pruning -----------------------------------------------------------------------------------------------------------
@@ -283,6 +316,9 @@ def made(*values: tuple[float, float]) -> list[Trial]:
         ("size = 1", 4),
         ("score=1, size=1", 2),
         ("score=1, size=1, size<=2.5", 3),
+        ("size <= 8.5, size >= 2.5", 1),
+        ("size >= 1.5, score <= 0.75, size <= 2.5", 3),
+        ("score=1e308, size=1e308", 2),
     ],
 )
 def test_a_preference_takes_one_trial_of_the_front(text: str | None, number: int) -> None:
@@ -302,6 +338,8 @@ def test_a_preference_takes_one_trial_of_the_front(text: str | None, number: int
         ("sise <= 8", "did you mean 'size'"),
         ("size = -1", "must be above 0"),
         ("size <= 0.5", "size from 1 to 9"),
+        ("size <= 2, size >= 8", "size from 1 to 9, got 'size <= 2"),
+        ("score=1, size=1, score=2", "score has two weights"),
     ],
 )
 def test_a_preference_that_says_nothing_is_refused(text: str, rule: str) -> None:
