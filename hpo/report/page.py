@@ -78,7 +78,7 @@ def render(
         several=several,
         objectives=list(study.objectives),
         best_title="The Pareto front" if several else "Best trials",
-        none=sentence(no_best(study.bounds, trials)),
+        without_best=sentence(no_best(study.bounds, trials)),
         hidden_best=max(0, len(ranked) - FRONT) if several else 0,
         names=names,
         hidden_names=len(study.space.parameters) - len(names),

@@ -140,10 +140,7 @@ class Leases:
         names = {**study.objectives, **study.bounds}  # what a bound is on may have been reported before
         needed = [*study.objectives, *(name for name in study.bounds if last.last(name) is None)]
         if not values.keys() <= names.keys() or not values.keys() >= {*needed}:
-            missing = ", ".join(name for name in needed if name not in values)
-            raise request.error(
-                "value", f"must be of {', '.join(names)}" + f"; missing: {missing}" * bool(missing), given
-            )
+            raise request.error("value", f"must be of {', '.join(names)}", given)
         if not all(map(math.isfinite, values.values())):
             rule = "must be finite; for a trial without a value: --failed TEXT, or --infeasible TEXT"
             raise request.error("value", rule, str(given))

@@ -148,9 +148,3 @@ def test_a_program_that_runs_trials_itself_says_that_parameters_do_not_work(hpo:
     trial = hpo("show", "small", "--trial", str(first), "--json").json
     assert (trial["state"], trial["error"], trial["value"]) == ("infeasible", "no memory", None)
     assert hpo("list", "--json").json[0]["trials"]["infeasible"] == 1
-
-
-def test_what_is_missing_among_values_that_are_told_is_named(bounded: CommandLine) -> None:
-    bounded("ask", "bounded.toml")
-    said = bounded("tell", "bounded", "0", "--value", "loss=0.5", code=2).err
-    assert "value: must be of loss, time, memory; missing: time, memory, got" in said
