@@ -72,11 +72,8 @@ class Template:
                     f"the word {{{word[0][1]}}} is left over in trials that do not have this parameter; write it with "
                     f"its option in one word, as in '--{word[0][1]}={{{word[0][1]}}}', or use {{args}}"
                 )
-        for name, value in self._rest(params).items():
-            if "args" in self.names:
-                _argument(self._command.arguments.get(name, f"--{name}"), name, value)
-            if "overrides" in self.names:
-                _override(name, value)
+        if any("\0" in word for word in self.fill(params, dict.fromkeys(RESERVED, ""))):
+            raise ValueError(f"a word of {self._what} has a NUL character, which no program can be given")
 
     def fill(self, params: Mapping[str, Any], values: Mapping[str, str]) -> list[str]:
         """The command's words for one trial.
@@ -85,22 +82,18 @@ class Template:
             params: The trial's parameters; a word that names a missing one is left out.
             values: What the names in :data:`RESERVED` stand for, as far as the trial has it.
         """
-        rest = self._rest(params)
+        rest = {name: value for name, value in params.items() if name not in self.names}
         texts = {name: plain(value) for name, value in params.items()} | dict(values)
         words: list[str] = []
         for word in self._words:
             if word and word[0][1] == "args":
                 for name, value in rest.items():
-                    words += _argument(self._command.arguments.get(name, f"--{name}"), name, value)
+                    words += _argument(self._command.arguments.get(name), name, value)
             elif word and word[0][1] == "overrides":
                 words += [_override(name, value) for name, value in rest.items()]
             elif all(name is None or name in texts for _, name in word):
                 words.append("".join(text + ("" if name is None else texts[name]) for text, name in word))
         return words
-
-    def _rest(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The parameters that no word names."""
-        return {name: value for name, value in params.items() if name not in self.names}
 
 
 def error(rule: str) -> ObjectiveError:
@@ -167,8 +160,12 @@ def split(word: str) -> Word:
     return [(text, name) for text, name, _, _ in parts]
 
 
-def _argument(pattern: str, name: str, value: Any) -> list[str]:
+def _argument(pattern: str | None, name: str, value: Any) -> list[str]:
     """One parameter's words: ``--lr={}`` filled with the value, ``--nesterov`` for a true one."""
+    if pattern is None:  # a slash in a name does not part two flags
+        if isinstance(value, bool):
+            return [f"--{name}"] if value else []
+        pattern = f"--{name}={{}}"
     head, brace, tail = pattern.partition("{")
     if isinstance(value, bool) and not brace:
         on, _, off = pattern.partition("/")

@@ -240,7 +240,12 @@ class Csv(_Lines):
 
     def _parse(self, head: str, line: str) -> Iterator[Row]:
         between = next((character for character in ",;\t" if character in head), ",")
-        names, cells = (next(csv.reader([text], delimiter=between, skipinitialspace=True), []) for text in (head, line))
+        try:
+            names, cells = (
+                next(csv.reader([text], delimiter=between, skipinitialspace=True), []) for text in (head, line)
+            )
+        except csv.Error:
+            return  # no CSV: a huge cell, or a carriage return in one
         if line != head and len(cells) == len(names):
             yield self._row(dict(zip(names, cells, strict=True)))
 

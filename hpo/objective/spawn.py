@@ -101,21 +101,28 @@ def spawn(
         environment: Variables beside this process's own.
         folder: Where it runs; None for this process's working folder.
         grace: Seconds that it has to end after SIGTERM, before SIGKILL.
+
+    Raises:
+        RuntimeError: When it cannot be started.
     """
     mark = f"{MARK}_{uuid.uuid4().hex}"
     guard = subprocess.Popen(
         ["/bin/sh", "-c", _GUARD], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
     )
     try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=os.environ | environment | {mark: "1"},
-            cwd=folder,
-            start_new_session=True,  # its own process group: a stop then reaches its children too
-        )
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=os.environ | environment | {mark: "1"},
+                cwd=folder,
+                start_new_session=True,  # its own process group: a stop then reaches its children too
+            )
+        except OSError as error:
+            what = " (it, its interpreter after #!, or its folder)" if isinstance(error, FileNotFoundError) else ""
+            raise RuntimeError(f"{command[0]!r} cannot be started: {error.strerror}{what}") from None
         assert guard.stdin is not None
         guard.stdin.write(f"{process.pid} {mark}=1\n")
         guard.stdin.flush()

@@ -63,6 +63,17 @@ def test_a_pattern_says_how_a_parameter_is_written(pattern: str, value: Any, exp
     assert words("{args}", params={"x": value}, arguments={"x": pattern}) == expected
 
 
+def test_a_slash_in_a_name_parts_no_flags() -> None:
+    params = {"model/size": 3, "model/big": True, "model/old": False}
+    assert words("{args}", params=params) == ["--model/size=3", "--model/big"]
+
+
+@pytest.mark.parametrize(("word", "name"), [("{args}", "a\0b"), ("{x}", "a\0b"), ("a\0b", "")])
+def test_a_character_that_no_program_can_be_given_is_refused(word: str, name: str) -> None:
+    with pytest.raises(ValueError, match="a word of the command has a NUL character"):
+        words("train", word, params={"x": name})
+
+
 def test_a_parameter_that_another_word_names_is_not_repeated() -> None:
     assert words("--rate={lr}", "{args}", "{seed}/{trial}/{study}", params={"lr": 0.1, "b": 1}) == [
         "--rate=0.1",

@@ -291,6 +291,20 @@ def test_an_exit_code_fails_the_trial_with_what_was_said_last() -> None:
     assert lines[1:] == [str(n) for n in range(52, 101)] + ["out of luck"]
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("#!/nowhere/sh\n", r"No such file or directory \(it, its interpreter after #!, or its folder\)"),
+        ("echo no interpreter\n", "Exec format error"),
+    ],
+)
+def test_a_program_that_cannot_be_started_is_one_line(text: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "train").write_text(text)
+    (tmp_path / "train").chmod(0o755)
+    with pytest.raises(RuntimeError, match=f"^'{tmp_path}/train' cannot be started: {why}$"):
+        run(f"{tmp_path}/train")
+
+
 def test_a_program_that_was_killed_says_by_which_signal() -> None:
     with pytest.raises(RuntimeError, match=r"^the command was ended by signal 9$"):
         shell("kill -9 $$")

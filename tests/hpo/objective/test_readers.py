@@ -180,6 +180,15 @@ def test_cells_that_hold_no_number_are_left_out(tmp_path: Path) -> None:
     assert second[1] == pytest.approx({"loss": float("nan"), "a,b": 4.0}, nan_ok=True)
 
 
+@pytest.mark.parametrize("odd", ["x" * 200_000, "\0"], ids=["huge", "nul"])
+def test_a_line_that_is_no_csv_is_left_out(odd: str, tmp_path: Path) -> None:
+    file = tmp_path / "m.csv"
+    file.write_text(f"loss\n3\n{odd}\n2\n", newline="")
+    assert [row for row in looked(Csv(str(file))) if row[1]] == [(None, {"loss": 3.0}), (None, {"loss": 2.0})]
+    file.write_text("loss\r3\r2\r", newline="")  # line ends of an old Mac
+    assert looked(Csv(str(file)), ended=True) == []
+
+
 def test_files_may_be_named_by_a_star_and_folders_may_have_odd_names(tmp_path: Path) -> None:
     for version in ("[0]", "1"):
         folder = tmp_path / "a[b]?" / version
