@@ -62,8 +62,9 @@ def find(store: Journal | Sql, study: Study) -> int | None:
             return study_id
         if any(trial.values for trial in store.get_all_trials(study_id, deepcopy=False)):
             raise StudyConflict(
-                f"{study.file}: contradicts the ledger's study {study.name!r}; choose another name, or "
-                f"`hpo delete {study.name}`:\n  " + "\n  ".join(differences)
+                f"{study.file}: contradicts the ledger's study {study.name!r}; give it another name (and begin it with "
+                f"these trials: `hpo fork {study.name} NEW.toml`), or `hpo delete {study.name}`:\n  "
+                + "\n  ".join(differences)
             )
         # A file that was corrected before any trial had a value: nothing is lost, and nothing old may count.
     elif store.get_n_trials(study_id) or any(not key.startswith("hpo:") for key in attrs):
