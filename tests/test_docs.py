@@ -115,6 +115,18 @@ def test_every_command_is_documented() -> None:
     assert sorted(set(re.findall(r"^\| `hpo ([\w-]+)", text, re.MULTILINE))) == commands()
 
 
+@pytest.mark.parametrize("command", commands())
+def test_the_help_of_a_command_says_what_each_argument_and_option_is(command: str) -> None:
+    from typer.main import get_command
+
+    from hpo.cli import app
+
+    group: Any = get_command(app)
+    found = group.get_command(None, command)
+    assert found.help
+    assert [parameter.name for parameter in found.params if not parameter.help] == []
+
+
 def test_every_option_of_run_is_documented() -> None:
     text = (DOCS / "command-line.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\| `(--[a-z-]+)", text, re.MULTILINE))

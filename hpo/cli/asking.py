@@ -132,7 +132,9 @@ def _number(option: str, text: str) -> Any:
 
 def serve(
     study: Study,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8266,
+    port: Annotated[
+        int, typer.Option(metavar="N", min=0, max=65535, help="The port to listen on; 0 takes a free one.")
+    ] = 8266,
     token_file: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Where the token is kept.", show_default=".hpo/NAME.token"),

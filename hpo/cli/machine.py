@@ -17,7 +17,12 @@ from hpo.tracking import DEFAULT_TRACKING
 
 
 def fetch(
-    dataset: Annotated[str, typer.Argument(help="The data set's name.", show_default=False)],
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET", help="Its name; `hpo doctor` lists those that there are.", show_default=False
+        ),
+    ],
     mirror: Annotated[
         str | None, typer.Option(metavar="URL", help="A folder on the web that holds the original files.")
     ] = None,

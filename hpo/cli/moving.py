@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpo import service
-from hpo.cli.options import AsJson, Name, Names, Storage, StudyFile, at_storage, complete_name, read_path
+from hpo.cli.options import AsJson, Name, Names, Storage, at_storage, complete_name, read_name, read_path
 from hpo.cli.studies import choose
 from hpo.cli.text import out, print_json, write, write_bytes, write_lines
 from hpo.errors import InputError
@@ -26,8 +26,20 @@ if TYPE_CHECKING:
 
 
 def fork(
-    name: Name,
-    study_file: StudyFile,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="OLD",
+            help="The old study's name, or its file.",
+            show_default=False,
+            parser=read_name,
+            autocompletion=complete_name,
+        ),
+    ],
+    study_file: Annotated[
+        Path,
+        typer.Argument(metavar="NEW.toml", help="The new study's file.", show_default=False, parser=read_path),
+    ],
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:

@@ -259,7 +259,7 @@ def delete(
     tracking: Tracking = DEFAULT_TRACKING,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete studies from the ledger, and move their MLflow experiments to MLflow's trash."""
+    """Delete studies from the ledger, and move their runs in MLflow to MLflow's trash."""
     where = service.open_ledger(storage)
     from hpo.ledger import snapshots
 

@@ -40,7 +40,7 @@ def ui(
     host: Annotated[
         str, typer.Option(help="Where to listen; any other address opens the UI to other machines.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    port: Annotated[int, typer.Option(metavar="N", min=1, max=65535, help="The port to listen on.")] = 5000,
     browser: Annotated[bool, typer.Option(help="Open a browser if there is a display.")] = True,
 ) -> None:
     """Start the MLflow UI on this machine, opened at a study, until Ctrl-C."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import psycopg
 
 DEFAULT_STORAGE = "hpo.journal"
+# How every SQLite file begins.
+_SQLITE = b"SQLite format 3\0"
 # Seconds to wait for a database that does not answer.
 CONNECT_TIMEOUT = 5
 # A connection string of libpq, which is no file's name.
@@ -129,9 +131,10 @@ def _probe_file(address: Address, path: Path, *, create: bool) -> None:
         raise StorageUnusable(f"storage: {name} is {'read-only' if create else 'not readable'}")
     if address.kind == "journal":
         with path.open("rb") as file:
-            head = file.read(16)
+            head = file.read(len(_SQLITE))
         if head and not head.startswith(b'{"'):
-            raise StorageUnusable(f"storage: {name} is not an Optuna journal file")
+            hint = f"; it is a SQLite file: write sqlite:///{name}" if head == _SQLITE else ""
+            raise StorageUnusable(f"storage: {name} is not an Optuna journal file{hint}")
         return
     # SQLite opens it: if this process closed the file itself, the locks that SQLite has on it would be lost.
     try:

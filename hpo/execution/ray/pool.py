@@ -212,7 +212,8 @@ class RayExecutor:
         late = monotonic() - self._began > NOTICE
         if self._notify is not None and late and (places := cluster.capacity(self._resources)) is not None:
             self._notify(
-                f"no worker has started yet: the nodes hold {places}, unless something else takes the room; waiting"
+                f"no worker has started yet: the nodes have room for {places}, but something else may use it, or they "
+                "are slow; waiting"
             )
             self._notify = None
         if unresponsive := [slot for slot in self._slots if monotonic() - slot.killed > UNRESPONSIVE]:

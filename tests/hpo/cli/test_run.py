@@ -134,7 +134,8 @@ def test_a_contradiction_is_spelled_out(hpo: CommandLine, override: str, differe
     refused = hpo.run("--set", override, code=2)
     assert refused.out == ""
     assert refused.err.splitlines()[-2:] == [
-        "hpo: s.toml with --set: contradicts the ledger's study 'small'; choose another name, or `hpo delete small`:",
+        "hpo: s.toml with --set: contradicts the ledger's study 'small'; give it another name (and begin it with these "
+        "trials: `hpo fork small NEW.toml`), or `hpo delete small`:",
         f"  {difference}",
     ]
     assert hpo.calls == 1
@@ -351,7 +352,10 @@ def test_a_database_that_cannot_be_reached_says_so_at_once_and_keeps_its_passwor
         ("folder", "storage: folder is not a file"),
         ("text", "storage: text is not an Optuna journal file"),
         ("sqlite:///text", "storage: text is not a SQLite database"),
-        ("database.db", "storage: database.db is not an Optuna journal file"),
+        (
+            "database.db",
+            "storage: database.db is not an Optuna journal file; it is a SQLite file: write sqlite:///database.db",
+        ),
         ("sqlite:///hpo.journal", "storage: hpo.journal is not a SQLite database"),
         ("/proc/x.journal", "storage: "),
         ("sqlite:////proc/x.db", "storage: "),

@@ -107,7 +107,7 @@ def test_a_pool_that_waits_for_room_says_so_once(whole_ray: None, monkeypatch: p
         second = RayExecutor(JOB, 1, Resources(cpus=1.5, gpus=0.0, memory=0.0), notify=remarks.append)
         for _ in range(20):
             second.poll(0.1)
-        assert remarks[-1].startswith("no worker has started yet: the nodes hold 1, unless something else takes ")
+        assert remarks[-1].startswith("no worker has started yet: the nodes have room for 1, but something else may ")
         assert len(remarks) <= 2  # the first one may have been slow
         first.close()
         assert end(run_one(second, task("number"))).how == Outcome.FINISHED
