@@ -36,7 +36,7 @@ def lines(process: subprocess.Popen[bytes]) -> Generator[tuple[IO[bytes] | None,
     """The lines of both outputs, each cut to :data:`LONGEST`, until the program ends.
 
     A carriage return, with which a progress bar is drawn anew, ends a line too. In every moment without a line, the
-    stream is None. What is read goes to the trial's log at once, whoever stops listening meanwhile.
+    stream is None. What is read goes to the trial's log at once, also when the caller stops listening.
     """
     assert process.stdout is not None
     assert process.stderr is not None
