@@ -31,6 +31,10 @@ FROM = "hpo:from"
 COUNTED = "hpo:counted"
 
 
+# The largest step that is taken from elsewhere: databases keep 32 bits of it, and there may be further ones.
+LARGEST_STEP = 10**9
+
+
 class State(StrEnum):
     """What became of a trial; the words are those of ``hpo show --json``."""
 

@@ -68,7 +68,17 @@ def import_trials(
         ),
     ],
     csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", parser=read_path, help="From a table with a head.")
+        Path | None,
+        typer.Option("--csv", metavar="FILE", parser=read_path, help="From a table with a head; - is standard input."),
+    ] = None,
+    reports: Annotated[
+        Path | None,
+        typer.Option(
+            "--reports",
+            metavar="FILE",
+            parser=read_path,
+            help="With --csv: the trials' reports, as hpo export --reports writes them.",
+        ),
     ] = None,
     optuna: Annotated[
         tuple[str, str] | None, typer.Option("--optuna", metavar="URL STUDY", help="From a study of plain Optuna.")
@@ -90,13 +100,15 @@ def import_trials(
     if len(chosen := [option for option, source in given.items() if source]) != 1:
         found = ", ".join(chosen) or "none"
         raise InputError(f"import: needs one of --csv, --optuna and --mlflow, got {found}", key="import")
+    if reports and not csv:
+        raise InputError(f"--reports: must come with --csv, got {chosen[0]}", key="--reports", value=str(reports))
     where = service.open_ledger(storage, create=study.endswith(".toml"))
     parsed = load(read_path(study)) if study.endswith(".toml") else _stored(where, study)
     names = _mapped(mapped or (), parsed)
     if csv:
         from hpo.moving.table import csv_trials
 
-        trials, names = csv_trials(csv, parsed, names), {}
+        trials, names = csv_trials(csv, parsed, names, reports), {}
     elif optuna:
         from hpo.ledger.foreign import optuna_trials
 
@@ -205,9 +217,12 @@ def export(
 
 
 def _save(file: Path, data: bytes) -> None:
-    """Writes a file: all of it, or nothing; an older one is replaced."""
+    """Writes a file, all of it or nothing, in place of an older one; a pipe or device, such as /dev/stdout, stays."""
     draft = file.parent / f".{file.name}.{uuid.uuid4().hex}"
     try:
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            file.write_bytes(data)
+            return
         draft.write_bytes(data)
         draft.replace(file)
     except OSError as error:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,8 @@ from hpo.trial import Trial
 Row = dict[str, Any]
 # The columns that hold times, in seconds since the epoch.
 MOMENTS = ("started", "ended", "time")
+# What a spreadsheet would run as a formula if it were a cell's text (OWASP, "CSV Injection"), perhaps behind our mark.
+_FORMULA, _MARK = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]"), "'"
 
 
 def trial_rows(trials: Iterable[Trial], objectives: Collection[str] = ()) -> list[Row]:
@@ -81,14 +84,27 @@ def columns(rows: Sequence[Row]) -> list[str]:
 
 
 def to_csv(rows: Sequence[Row]) -> bytes:
-    """A table with a head, in UTF-8; a value that is absent is an empty cell, and a list or table is JSON."""
+    """A table with a head, in UTF-8; a value that is absent is an empty cell, and a list or table is JSON.
+
+    A text that a spreadsheet would take for a formula has a quote in front, which :func:`plain_text` takes away.
+    """
     names, text = columns(rows), io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
     for row in rows:
-        values = [_dated(name, row.get(name)) for name in names]
-        writer.writerow([json.dumps(v, ensure_ascii=False) if isinstance(v, bool | list | dict) else v for v in values])
-    return text.getvalue().encode()
+        writer.writerow([_cell(_dated(name, row.get(name))) for name in names])
+    return text.getvalue().encode(errors="backslashreplace")  # halves of characters
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool | list | dict):
+        return json.dumps(value, ensure_ascii=False)
+    return _MARK + value if isinstance(value, str) and _FORMULA.match(value) else value
+
+
+def plain_text(cell: str) -> str:
+    """The text of a cell of :func:`to_csv`."""
+    return cell.removeprefix(_MARK) if _FORMULA.match(cell) else cell
 
 
 def to_json(rows: Sequence[Row]) -> bytes:
@@ -123,6 +139,9 @@ def _array(name: str, values: Sequence[Any]) -> Any:
     large = kinds == {int} and any(abs(value) >= 2**63 for value in values if value is not None)
     if large or len(kinds) > 1 or kinds & {list, dict}:
         return pyarrow.array([None if value is None else json.dumps(value) for value in values], pyarrow.string())
+    values = [
+        value.encode(errors="backslashreplace").decode() if kinds == {str} and value else value for value in values
+    ]
     types = {bool: pyarrow.bool_(), int: pyarrow.int64(), float: pyarrow.float64()}
     return pyarrow.array(values, types.get(next(iter(kinds), str), pyarrow.string()))
 

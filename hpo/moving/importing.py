@@ -12,6 +12,7 @@ from typing import Any
 
 from hpo.study import Study
 from hpo.study.constraints import judged_again
+from hpo.study.fields import show
 from hpo.study.inherit import fitted
 from hpo.study.values import same
 from hpo.trial import COUNTED, FROM, State, Trial
@@ -54,6 +55,7 @@ def prepare(
         strict: A parameter that the study does not have makes a row invalid; otherwise it is ignored.
     """
     seen = {trial.origin.uid for trial in there if trial.origin}
+    ran = {_what(trial) for trial in there}
     study_name = {theirs: mine for mine, theirs in names.items()}
     mine = {*study.space.names, *study.fixed}
     trials: list[Trial] = []
@@ -76,9 +78,17 @@ def prepare(
         except ValueError as reason:
             refused.append((f"{word} {row.number}", str(reason)))
             continue
+        if row.seed and _what(trial) in ran:  # one of the study's own, or one that it took over otherwise
+            known += 1
+            continue
         more = {COUNTED: True} if study.inherits.count else {}
         trials.append(replace(trial, notes={FROM: row.notes[FROM], **more, **judgement}))
     return Import(trials, refused, known, list(ignored))
+
+
+def _what(trial: Trial) -> str:
+    """What a trial was: no two that ran have the same, because each has a seed of its own."""
+    return json.dumps([trial.params, trial.seed, trial.values, trial.state], sort_keys=True)
 
 
 def _renamed(study: Study, row: Trial, names: Mapping[str, str]) -> Trial:
@@ -99,11 +109,13 @@ def _valued(study: Study, row: Trial) -> Trial:
     Raises:
         ValueError: When it has not finished, failed, or has no value.
     """
-    if row.state is State.RUNNING:
-        raise ValueError("state: must be complete or pruned, but it has not finished")
-    if row.state in (State.FAILED, State.DISCARDED):
-        how = "it failed" if row.state is State.FAILED else "somebody has discarded it"
-        raise ValueError(f"state: must be complete or pruned, but {how}")
+    unfit = {
+        State.RUNNING: "it has not finished",
+        State.FAILED: "it failed",
+        State.DISCARDED: "somebody has discarded it",
+    }
+    if row.state in unfit:
+        raise ValueError(row.error or f"state: must be complete or pruned, but {unfit[row.state]}")
     if row.state is State.INFEASIBLE:
         return replace(row, values=())
     given = zip(study.objectives, row.values, strict=True) if row.values else None
@@ -119,7 +131,11 @@ def _valued(study: Study, row: Trial) -> Trial:
 
 
 def _meant(study: Study, name: str, value: Any) -> Any:
-    """The value that a text stands for: of all that it may mean, the first that the study accepts."""
+    """The value that a text stands for: of all that it may mean, the first that the study accepts.
+
+    Raises:
+        ValueError: When the study accepts several.
+    """
     fits: Callable[[Any], bool]
     if name in study.fixed:
         fits = lambda other: same(other, study.fixed[name])  # noqa: E731
@@ -127,12 +143,26 @@ def _meant(study: Study, name: str, value: Any) -> Any:
         fits = study.space[name].contains
     else:
         return value
-    readings = [value, *(_readings(value) if isinstance(value, str) else ())]
-    return next((reading for reading in readings if fits(reading)), readings[1] if len(readings) > 1 else value)
+    if not isinstance(value, str):
+        return value
+    readings = list(_readings(value))
+    fitting = [reading for reading in readings if fits(reading)]
+    if any(not same(fitting[0], other) for other in fitting):
+        raise ValueError(f"{name}: may be {show(fitting[0])} or {show(fitting[1])}, which a text cannot tell apart")
+    numbers = (reading for reading in readings if not isinstance(reading, str))
+    return fitting[0] if fitting else next(numbers, value)
 
 
 def _readings(text: str) -> Iterator[Any]:
-    """Numbers, lists and tables as JSON and as Python write them."""
-    for read in (json.loads, ast.literal_eval, float):
-        with suppress(ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
-            yield read(text)
+    """The text; what JSON and Python read in it; true and false as spreadsheets write them."""
+    yield text
+    if (stripped := text.strip()) != text:
+        yield stripped
+    for read in (json.loads, ast.literal_eval, float, _truth):
+        with suppress(ValueError, LookupError, SyntaxError, RecursionError, MemoryError, TypeError):
+            if isinstance(found := read(stripped), str | bool | int | float | list | dict):
+                yield found
+
+
+def _truth(text: str) -> bool:
+    return {"TRUE": True, "FALSE": False}[text]

@@ -35,6 +35,7 @@ class Plan:
         changed: The keys by which its trials would have other values in this study.
         trials: Its trials that are valid in the space, as the study sees them; to enqueue, the best of them.
         left: The numbers of the others, each with the reason.
+        again: Whether the study had taken over what it does before.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Plan:
     changed: Sequence[str]
     trials: Sequence[Trial]
     left: Sequence[tuple[int, str]]
+    again: bool = False
 
     def note(self) -> dict[str, Any]:
         """What the ledger keeps of it."""
@@ -209,6 +211,8 @@ def warm_start(study: Study, other: Study, trials: Sequence[Trial]) -> Study:
 
 def in_words(name: str, planned: Plan) -> str:
     """What a study takes over, in one line."""
+    if planned.again:
+        return f"{name} took over the trials of {planned.name} before; nothing has changed"
     count, other, left = len(planned.trials), planned.name, planned.left
     if planned.how == ENQUEUE:
         why = f", because {', '.join(planned.changed)} changed" if planned.changed else ""

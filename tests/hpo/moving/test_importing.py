@@ -87,7 +87,7 @@ BAD = {
     ",wide,0.5,4,3,complete": "lr: is missing; if it implicitly had a value, write that as `was` in [space]",
     "0.1,tall,0.5,4,3,complete": 'net: must be one of [[8, 8], "wide", true], got "tall"',
     "0.1,wide,,4,3,complete": "loss: must be a finite number, got nothing",
-    "0.1,wide,nan,4,3,complete": "loss: must be a finite number, got nothing",
+    "0.1,wide,nan,4,3,complete": 'loss: must be a finite number, got "nan"',
     "0.1,wide,0.5,4.5,3,complete": "n: must be a whole number in [1, 9], got 4.5",
     "0.1,wide,0.5,4,4,complete": "depth: must be 3, as in [fixed], got 4",
     "0.1,wide,0.5,4,3,failed": "state: must be complete or pruned, but it failed",
@@ -343,6 +343,28 @@ def check_by_hand(hpo: CommandLine, uri: str) -> None:
 def test_an_experiment_made_by_hand_in_mlflow(mine: CommandLine, mlflow_database: str) -> None:
     log_by_hand(mlflow_database)
     check_by_hand(mine, mlflow_database)
+
+
+def test_a_study_of_hpos_own_in_mlflow_or_as_optuna_sees_it(mine: CommandLine, mlflow_database: str) -> None:
+    """The run of the study itself is no trial, and what did not count there does not count here."""
+    mine("ask", "mine.toml")
+    mine("tell", "mine", "0", "--report", "loss=1", "--json")
+    mine("tell", "mine", "0", "--infeasible", "it diverged")
+    for number in (1, 2):
+        mine("ask", "mine")
+        mine("tell", "mine", str(number), "--value", "0.5")
+    mine("discard", "mine", "2", "--why", "a wrong disk")
+    mine("sync", "mine", "--tracking", mlflow_database)
+    for number, words in enumerate([("--mlflow", mlflow_database), ("--optuna", "hpo.journal")]):
+        name = f"copy-{number}"
+        Path("copy.toml").write_text(Path("mine.toml").read_text().replace('"mine"', f'"{name}"'))
+
+        done = mine("import", "copy.toml", *words, "mine", "--json").json
+
+        reasons = [entry["reason"] for entry in done["refused"]]
+        assert reasons == ["state: must be complete or pruned, but somebody has discarded it"]
+        assert [trial.state for trial in trials(name)] == [State.INFEASIBLE, State.COMPLETE]
+        assert [trial.params for trial in trials(name)] == [trial.params for trial in trials("mine")[:2]]
 
 
 def test_an_experiment_on_a_server(mine: CommandLine, mlflow_server: str) -> None:
