@@ -9,11 +9,12 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import InputError, StorageUnusable, StudyNotFound
-from hpo.ledger.address import CONNECT_TIMEOUT, Address, parse, probe, redact
-from hpo.ledger.record import DIRECTIONS, FROM_OPTUNA
+from hpo.ledger import marked
+from hpo.ledger.address import CONNECT_TIMEOUT, Address, parse, probe, reason
+from hpo.ledger.record import DIRECTIONS, FROM_OPTUNA, INFEASIBLE
 from hpo.text import suggest
 from hpo.trial import FROM, Direction, Origin, Report, State, Trial
 
@@ -46,9 +47,11 @@ def optuna_trials(url: str, name: str, objectives: Mapping[str, Direction]) -> l
         if directions != [DIRECTIONS[direction] for direction in objectives.values()]:
             found, wanted = ", ".join(one.name.lower() for one in directions), ", ".join(objectives.values())
             raise InputError(f"--optuna: {name}: its direction must be {wanted}, got {found}", key="--optuna")
-        return [
-            _read(trial, name, next(iter(objectives))) for trial in store.get_all_trials(names[name], deepcopy=False)
-        ]
+        trials = store.get_all_trials(names[name], deepcopy=False)
+        # A study of hpo's own may have trials that do not count; its attributes say which.
+        return marked(
+            [_read(trial, name, next(iter(objectives))) for trial in trials], store.get_study_user_attrs(names[name])
+        )
 
 
 def _open(where: Address) -> Journal | Sql:
@@ -71,12 +74,13 @@ def _open(where: Address) -> Journal | Sql:
     try:
         return Sql(url, engine_kwargs=options, skip_table_creation=True)
     except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
-        reason = redact(" ".join(str(error).split()))[:300]
-        raise StorageUnusable(f"--optuna: {where} cannot be read: {reason}") from None
+        raise StorageUnusable(f"--optuna: {where} cannot be read: {reason(error)}") from None
 
 
 def _read(stored: FrozenTrial, study: str, metric: str) -> Trial:
-    state, values = FROM_OPTUNA[stored.state], stored.values
+    pruned, values = stored.state is TrialState.PRUNED, stored.values
+    infeasible = pruned and stored.user_attrs.get(INFEASIBLE) is True  # in a study of hpo's own
+    state = State.INFEASIBLE if infeasible else FROM_OPTUNA[stored.state]
     moments = (stored.datetime_start, stored.datetime_complete)
     started, ended = (None if moment is None else moment.timestamp() for moment in moments)
     curve = sorted(stored.intermediate_values.items())

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from hpo.errors import InputError, TrackingError
-from hpo.ledger.address import redact
+from hpo.ledger.address import reason, redact
 from hpo.tracking.mlflow.client import OBJECTIVE, connect, search
 from hpo.trial import FROM, Origin, Report, State, Trial
 
@@ -40,14 +40,14 @@ def mlflow_trials(uri: str, experiment: str) -> list[Trial]:
             known = ", ".join(e.name for e in client.search_experiments(max_results=20))
             message = f"--mlflow: there is no experiment {experiment!r} in {redact(uri)}; it has: {known}"
             raise InputError(message, key="--mlflow", value=experiment)
-        runs = list(search(client, found.experiment_id, ""))
+        # The run of a study that hpo mirrored is no trial.
+        runs = [run for run in search(client, found.experiment_id, "") if run.data.tags.get("hpo.role") != "study"]
         runs.sort(key=lambda run: (run.info.start_time, run.info.run_id))
         return [_read(client, run, found.name, number) for number, run in enumerate(runs)]
     except InputError:
         raise
     except Exception as error:  # MLflow raises many kinds
-        reason = redact(" ".join(str(error).split()))[:300]
-        raise TrackingError(f"--mlflow: {redact(uri)} cannot be read: {reason}") from error
+        raise TrackingError(f"--mlflow: {redact(uri)} cannot be read: {reason(error)}") from error
 
 
 def _read(client: MlflowClient, run: Run, experiment: str, number: int) -> Trial:
