@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -44,22 +45,33 @@ def complete_key(incomplete: str) -> list[str]:
 def set_keys(
     name: Name,
     edits: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="KEY=VALUE...",
             help="Keys of the study, or workers=N.",
             show_default=False,
             autocompletion=complete_key,
         ),
-    ],
+    ] = None,
+    reset: Annotated[
+        list[str] | None,
+        typer.Option("--reset", metavar="KEY", help="Use the study file's value again.", show_default=False),
+    ] = None,
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
     """Edit a study, which may be running: its budget, pruner, sampler, number of workers ..."""
-    answer = _ask(storage, name, "set", {"edits": edits}, as_json=as_json)
-    for edit in answer["edits"] if answer else ():
-        when = "" if edit["now"] else "; it holds from the next hpo run on"
-        write(f"{name}: {edit['key']} = {edit['value']} (before: {edit['before']}){when}\n")
+    answer = _ask(storage, name, "set", {"edits": edits or [], "reset": reset or []}, as_json=as_json)
+    if answer is None:
+        return
+    for edit in answer["reset"]:
+        write(f"{name}: {edit['key']} is as in the study file (before: {edit['before']}){_when(edit)}\n")
+    for edit in answer["edits"]:
+        write(f"{name}: {edit['key']} = {edit['value']} (before: {edit['before']}){_when(edit)}\n")
+
+
+def _when(edit: dict[str, Any]) -> str:
+    return "" if edit["now"] else "; it holds from the next hpo run on"
 
 
 def add(
@@ -72,7 +84,9 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Add a trial with these parameters to a study, which may be running; it is run before others."""
-    answer = _ask(storage, name, "add", {"point": dict(read_pair("add", text) for text in params)}, as_json=as_json)
+    answer = _ask(
+        storage, name, "add", {"point": once("hpo add", [read_pair("add", text) for text in params])}, as_json=as_json
+    )
     if answer:
         words = ", ".join(f"{key} = {value(item)}" for key, item in answer["params"].items())
         write(f"{name}: trial {answer['number']} waits to be run, with {words}\n")
@@ -119,6 +133,20 @@ def retry(
     if answer:
         again = ", ".join(f"{failed} as trial {number}" for failed, number in answer["trials"].items())
         write(f"{name}: waiting to be run again: {again}\n" if again else f"{name}: no trial is left to be retried\n")
+
+
+def once(place: str, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Names and their values.
+
+    Raises:
+        InputError: When a name is there twice.
+    """
+    found: dict[str, Any] = {}
+    for name, item in pairs:
+        if name in found:
+            raise InputError(f"{place}: must name {name} once, got {value(found[name])} and {value(item)}", key=name)
+        found[name] = item
+    return found
 
 
 def read_pair(command: str, text: str) -> tuple[str, Any]:

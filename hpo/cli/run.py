@@ -60,7 +60,7 @@ def run(
         check_durable(study, where, tracking, checkpoints, to_stderr)
     unprinted: list[HpoError | BrokenPipeError] = []
 
-    def searched(trials: Sequence[Trial]) -> None:
+    def searched(study: Study, trials: Sequence[Trial]) -> None:
         try:
             _print_results(study, trials, where, as_json=as_json)
         except (HpoError, BrokenPipeError) as error:  # the mirror must be written all the same

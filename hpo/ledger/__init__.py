@@ -29,6 +29,8 @@ CREATED_ATTR = "hpo:created"
 FOLDER_ATTR = "hpo:folder"
 # The one that lists every access to the sealed test set.
 EVALUATIONS_ATTR = "hpo:evaluations"
+# The one that holds the study file as it is without `--set` and `--trials`; empty where it was run without them.
+FILE_ATTR = "hpo:file"
 # The one that lists the edits of a study by `hpo set`, also those that no longer hold.
 EDITS_ATTR = "hpo:edits"
 # The one that says which trials a person has discarded, by number: why, when and by whom.
@@ -43,6 +45,7 @@ _TYPES = {
     UID_ATTR: str,
     CREATED_ATTR: float | int,
     EVALUATIONS_ATTR: list,
+    FILE_ATTR: dict,
     EDITS_ATTR: list,
     DISCARDED_ATTR: dict,
     FROM_ATTR: dict,

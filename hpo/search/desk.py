@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.errors import HpoError, InputError, SearchFailed, StorageError, StudyLocked
 from hpo.execution import Resizable
-from hpo.ledger import DISCARDED_ATTR, EDITS_ATTR, REQUEST
+from hpo.ledger import DISCARDED_ATTR, EDITS_ATTR, FILE_ATTR, REQUEST
 from hpo.ledger.inbox import UNFETCHED
 from hpo.ledger.ledger import Ledger
 from hpo.search.leases import Leases
 from hpo.search.request import Request
 from hpo.search.running import Running
-from hpo.study.edits import WORKERS, edited, from_json, holding, workers
+from hpo.study.edits import WORKERS, edited, from_json, holding, undone, workers
 from hpo.study.fields import Place, text
 from hpo.study.points import read_point
 from hpo.trial import BY_HAND, RETRY_OF, State, Trial
@@ -98,25 +98,30 @@ class Desk:
 
     def _set(self, request: Request) -> dict[str, Any]:
         search = self._search
-        edits = from_json(self._ledger.get(EDITS_ATTR, ()))
-        if any(edit.request == request.letter for edit in edits):  # by a writer that died before it could answer
-            study = holding(search.study, edits)
+        study, edits, letter = search.study, from_json(self._ledger.get(EDITS_ATTR, ())), request.letter
+        if any(letter in (edit.request, edit.undone) for edit in edits):  # by a writer that died before it could answer
+            study = holding(study, edits, letter)
         else:
-            wanted = request.take("edits", _texts)
-            study, edits = edited(search.study, edits, wanted, request=request.letter, time=request.time, by=request.by)
-        mine = [edit for edit in edits if edit.request == request.letter]
-        if any(edit.key == WORKERS for edit in mine) and search.executor is not None:
-            if not isinstance(search.executor, Resizable):
-                raise request.error(
-                    WORKERS,
-                    "cannot be changed in a run with --workers 0, which runs one trial after another; stop it "
-                    "and run the study with more workers",
-                    workers(edits),
-                )
-            count = workers(edits)
-            search.executor.resize(None if count in (None, "auto") else int(count or 0))
+            wanted, reset = request.take("edits", _texts), request.take("reset", _texts)
+            if not wanted and not reset:
+                raise request.error("edits", "needs KEY=VALUE, or --reset KEY")
+            if reset:
+                study, edits = undone(study, edits, reset, request=letter, by=request.by)
+            if wanted:
+                file = self._ledger.get(FILE_ATTR) or study.resolved
+                study, edits = edited(study, edits, wanted, file, request=letter, time=request.time, by=request.by)
+        mine = [edit for edit in edits if edit.request == letter]
+        count, executor = workers(mine), search.executor
+        if count and executor and not isinstance(executor, Resizable):
+            rule = (
+                "cannot be changed in a run with --workers 0, which runs one trial after another; stop it and run the "
+                "study with more workers"
+            )
+            raise request.error(WORKERS, rule, count)
         if study.resolved != search.study.resolved:
             search.adopt(study)
+        if count and isinstance(executor, Resizable):
+            executor.resize(None if count == "auto" else int(count))
         self._ledger.set(EDITS_ATTR, [asdict(edit) for edit in edits])
         self._ledger.adopt(study)
         running = search.executor is not None
@@ -124,7 +129,12 @@ class Desk:
             "edits": [
                 {"key": edit.key, "value": edit.text, "before": edit.before, "now": running and edit.live}
                 for edit in mine
-            ]
+            ],
+            "reset": [
+                {"key": edit.key, "before": edit.text, "now": running and edit.live and edit.key != WORKERS}
+                for edit in edits
+                if edit.undone == letter
+            ],
         }
 
     # By hand -------------------------------------------------------------------------------------------------------
@@ -218,9 +228,9 @@ class Desk:
 
 
 def _texts(value: Any) -> list[str]:
-    if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):
-        raise ValueError("must be a list of KEY=VALUE")
-    return value
+    if value is not None and (not isinstance(value, list) or not all(isinstance(item, str) for item in value)):
+        raise ValueError("must be a list of KEY=VALUE, or to reset, of KEY")
+    return value or []
 
 
 def _numbers(value: Any) -> list[Any]:

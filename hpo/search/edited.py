@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from hpo.ledger import EDITS_ATTR
+from hpo.ledger import EDITS_ATTR, FILE_ATTR
 from hpo.ledger.address import Address
 from hpo.ledger.ledger import Ledger
 from hpo.moving.inherit import take_over
@@ -43,6 +43,8 @@ def open_edited(where: Address, study: Study, notify: Callable[[str], None]) -> 
         take_over(ledger.study, where, ledger, notify=notify)
         if after != before:
             ledger.set(EDITS_ATTR, [asdict(edit) for edit in after])
+        if ledger.get(FILE_ATTR, {}) != (unchanged := study.unchanged or {}):
+            ledger.set(FILE_ATTR, unchanged)
     except BaseException:
         ledger.close()
         raise

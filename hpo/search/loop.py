@@ -274,7 +274,7 @@ class Search:
         else:
             self.finish(running, State.FAILED, error=event.error or "stopped from outside")
         failed = self.trials[event.number].state is State.FAILED
-        if failed and self._failures == self.study.trial.stop_after_failures:
+        if failed and 0 < self.study.trial.stop_after_failures <= self._failures:
             which = "the first {} trials all" if self._failures == self._ended else "{} trials in a row"
             raise SearchFailed(
                 f"{which.format(self._failures)} failed; run the study again to retry them. The last error:\n"

@@ -90,8 +90,9 @@ class Request:
             InputError: When it does not.
         """
         if (why := spent(search)) is not None:
-            more = (search.study.budget.trials or len(search.trials)) + 1
-            rule = f"{why}; to raise the budget: hpo set {self.study} budget.trials={more}"
+            trials = f"trials={(search.study.budget.trials or len(search.trials)) + 1}"
+            key = trials if search.remaining <= 0 else "KEY=VALUE"  # another limit than that of trials
+            rule = f"{why}; to raise the budget: hpo set {self.study} budget.{key}"
             raise self.error("budget", rule, dict(search.study.resolved["budget"]), got="")
 
 

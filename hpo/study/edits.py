@@ -21,6 +21,8 @@ from hpo.study.values import as_stored
 
 # The edit that belongs to no key of the file: how many trials run at once.
 WORKERS = "workers"
+# More on one machine, or of one driver, are a slip of the finger.
+MOST_WORKERS = 10_000
 # What a running search takes up at once; anything else holds from the study's next run on.
 LIVE = ("budget", "sampler", "pruner")
 LIVE_KEYS = (WORKERS, "trial.retries", "trial.timeout", "trial.stop_after_failures")
@@ -34,21 +36,25 @@ class Edit:
         request: The request that asked for it.
         key: The key, dotted.
         text: Its new value, as it was typed.
-        was: The file's value of the key, or its whole sampler or pruner; the edit holds until the file changes it.
+        was: The study's value of the key, or its whole sampler or pruner; the edit holds until the file changes it.
+        file: The file's value, where ``hpo run`` was told another one; the edit holds with it too.
         before: The value that it replaced, in words.
         time: Seconds since the epoch.
         by: Who asked for it.
         ended: Why it no longer holds; None while it does.
+        undone: The request that ended it, where somebody wanted the study file's value again.
     """
 
     request: str
     key: str
     text: str
     was: Any
+    file: Any
     before: str
     time: float
     by: str
     ended: str | None = None
+    undone: str | None = None
 
     @property
     def path(self) -> list[str]:
@@ -76,7 +82,14 @@ def workers(edits: Sequence[Edit]) -> str | None:
 
 
 def edited(
-    study: Study, edits: Sequence[Edit], wanted: Sequence[str], *, request: str, time: float, by: str
+    study: Study,
+    edits: Sequence[Edit],
+    wanted: Sequence[str],
+    file: Mapping[str, Any],
+    *,
+    request: str,
+    time: float,
+    by: str,
 ) -> tuple[Study, list[Edit]]:
     """A study with further edits.
 
@@ -84,6 +97,7 @@ def edited(
         study: The study as it is, with the edits before.
         edits: Those.
         wanted: ``"key=value"`` texts.
+        file: The study as its file is.
         request: The request that asks for them.
         time: When it was made.
         by: Who made it.
@@ -99,10 +113,14 @@ def edited(
         key, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not all(keys_of(key)):
             raise Place(f"hpo set {study.name}").error("must be KEY=VALUE", text)
-        new = Edit(request, key, value, None, show(_at(raw, keys_of(key))), time, by)
+        new = Edit(request, key, value, None, None, show(_at(raw, keys_of(key))), time, by)
         _check(study.name, new)
         earlier = next((edit for edit in made if _unit(edit) == _unit(new) and not edit.ended), None)
-        new = replace(new, was=as_stored(_at(study.resolved, _unit(new))) if earlier is None else earlier.was)
+        if earlier is None:
+            said, filed = (as_stored(_at(table, _unit(new))) for table in (study.resolved, file))
+            new = replace(new, was=said, file=filed)
+        else:
+            new = replace(new, was=earlier.was, file=earlier.file)
         if new.key == WORKERS:
             new = replace(new, before=workers(made) or "as hpo run was told")
         made = [replace(edit, ended="edited again") if edit.key == key and not edit.ended else edit for edit in made]
@@ -120,7 +138,7 @@ def overlaid(study: Study, edits: Sequence[Edit]) -> tuple[Study, list[Edit]]:
     """
     raw, kept = copy.deepcopy(dict(study.resolved)), []
     for edit in edits:
-        if not edit.ended and as_stored(_at(study.resolved, _unit(edit))) != edit.was:
+        if not edit.ended and as_stored(_at(study.resolved, _unit(edit))) not in (edit.was, edit.file):
             edit = replace(edit, ended="the study file has changed")
         if not edit.ended:
             _apply(raw, edit)
@@ -129,13 +147,46 @@ def overlaid(study: Study, edits: Sequence[Edit]) -> tuple[Study, list[Edit]]:
     return (_parsed(study, raw, f"{study.file} with hpo set {', '.join(holding)}") if holding else study), kept
 
 
-def holding(study: Study, edits: Sequence[Edit]) -> Study:
-    """A study with all edits that hold; those that it has already change nothing."""
+def holding(study: Study, edits: Sequence[Edit], request: str) -> Study:
+    """A study with all edits that hold, and without those that a request ended; what is so already stays."""
     raw = copy.deepcopy(dict(study.resolved))
+    for edit in edits:
+        if edit.undone == request and edit.key != WORKERS:
+            _put(raw, _unit(edit), edit.file)
     for edit in edits:
         if not edit.ended:
             _apply(raw, edit)
     return _parsed(study, raw, f"hpo set {study.name}")
+
+
+def undone(
+    study: Study, edits: Sequence[Edit], keys: Sequence[str], *, request: str, by: str
+) -> tuple[Study, list[Edit]]:
+    """A study with the values of its file again.
+
+    Args:
+        study: The study as it is, with the edits.
+        edits: Those.
+        keys: Whose edits are to end: keys, or tables of keys.
+        request: The request that asks for it.
+        by: Who made it.
+
+    Returns:
+        The study, and all edits.
+
+    Raises:
+        InputError: When a key has no edit that holds, or what remains cannot be.
+    """
+    made = list(edits)
+    for key in keys:
+        path = keys_of(key)
+        unit = _unit_of(path)
+        ending = [edit for edit in made if not edit.ended and (edit.path[: len(path)] == path or _unit(edit) == unit)]
+        if not ending:
+            known = ", ".join(dict.fromkeys(edit.key for edit in edits if not edit.ended)) or "no key"
+            raise Place(f"hpo set {study.name} --reset").error(f"{key} is not edited; edited: {known}", key, got="")
+        made = [replace(edit, ended=f"reset by {by}", undone=request) if edit in ending else edit for edit in made]
+    return holding(study, made, request), made
 
 
 def _check(name: str, edit: Edit) -> None:
@@ -150,6 +201,8 @@ def _check(name: str, edit: Edit) -> None:
         raise place.error(rule, edit.text, got="")
     if edit.key == WORKERS and edit.text != "auto" and not (edit.text.isdecimal() and int(edit.text) > 0):
         raise place.error("must be a whole number from 1, or auto", edit.text)
+    if edit.key == WORKERS and edit.text != "auto" and int(edit.text) > MOST_WORKERS:
+        raise place.error(f"must be at most {MOST_WORKERS}", edit.text)
 
 
 def _apply(raw: dict[str, Any], edit: Edit) -> None:
@@ -174,8 +227,22 @@ def _parsed(study: Study, raw: dict[str, Any], file: str) -> Study:
 
 def _unit(edit: Edit) -> tuple[str, ...]:
     """The keys whose values in the file an edit depends on."""
-    path = tuple(edit.path)
-    return path[:1] if path[0] in ("sampler", "pruner") else path if path != (WORKERS,) else ("workers count",)
+    return _unit_of(edit.path)
+
+
+def _unit_of(path: Sequence[str]) -> tuple[str, ...]:
+    return (
+        tuple(path[:1]) if path[0] in ("sampler", "pruner") else ("workers count",) if path == [WORKERS] else (*path,)
+    )
+
+
+def _put(raw: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    for part in path[:-1]:
+        raw = raw.setdefault(part, {})
+    if value is None:
+        raw.pop(path[-1], None)
+    else:
+        raw[path[-1]] = copy.deepcopy(value)
 
 
 def _at(raw: Mapping[str, Any], path: Sequence[str]) -> Any:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hpo.errors import InputError
 from hpo.study import algorithms
 from hpo.study.algorithms import read_pruner, read_sampler
 from hpo.study.budget import Budget, read_budget
@@ -93,9 +96,14 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     try:
         source = Path(path).read_text(encoding="utf-8-sig")  # some editors put a byte order mark in front
         raw = tomllib.loads(source)
+        if not overrides:
+            return parse(raw, file=str(path), source=source)
+        unchanged = None
+        with suppress(InputError):  # the overrides may be what makes it whole
+            unchanged = parse(copy.deepcopy(raw), file=str(path)).resolved
         for text in overrides:
             override(raw, text)
-        return parse(raw, file=f"{path} with --set" if overrides else str(path), source=source)
+        return replace(parse(raw, file=f"{path} with --set", source=source), unchanged=unchanged)
     except OSError as error:
         raise Place(str(path)).error(f"cannot be read: {error.strerror}") from None
     except ValueError as error:  # a syntax error, bytes that are no UTF-8, a number of thousands of digits

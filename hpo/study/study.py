@@ -51,6 +51,7 @@ class Study:
         inherits: What it takes over from another study at its beginning.
         folder: The folder of its file, where its code may lie; the working folder for a study without a file.
         resolved: The whole study as plain values, defaults and overrides included.
+        unchanged: The same without the overrides; None where there are none.
     """
 
     file: str
@@ -76,6 +77,7 @@ class Study:
     inherits: Inherits
     folder: str
     resolved: Mapping[str, Any]
+    unchanged: Mapping[str, Any] | None = None
 
     @property
     def metric(self) -> str:

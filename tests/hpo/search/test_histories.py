@@ -53,7 +53,7 @@ class Model:
 
     def __init__(self) -> None:
         self.trials: list[Known] = []
-        self.budget = 3
+        self.budget, self.edited = 3, False
 
     def one(self, number: int) -> Known:
         if number >= len(self.trials):
@@ -102,15 +102,18 @@ class Model:
             trial.reports.append(value)
         trial.state, trial.value = "complete", value
 
-    def fail(self, number: int) -> None:
+    def fail(self, number: int, state: str = "failed") -> None:
         trial = self.one(number)
         if trial.ended:
-            if trial.state != "failed" or trial.discarded:
+            if trial.state != state or trial.discarded:
                 raise Refused
             return
         if trial.state != "leased":
             raise Refused
-        trial.state = "failed"
+        trial.state = state
+
+    def infeasible(self, number: int) -> None:
+        self.fail(number, "infeasible")
 
     def stop(self, number: int) -> None:
         trial = self.one(number)
@@ -133,7 +136,12 @@ class Model:
                 self.trials.append(Known(retry_of=number))
 
     def set(self, budget: int) -> None:
-        self.budget = budget
+        self.budget, self.edited = budget, True
+
+    def reset(self) -> None:
+        if not self.edited:
+            raise Refused
+        self.budget, self.edited = 3, False
 
     def drive(self, polls: int) -> None:
         """One worker runs trial after trial until its driver dies at this poll."""
@@ -199,9 +207,11 @@ STEPS = st.one_of(
     st.tuples(st.just("report"), NUMBERS, VALUES),
     st.tuples(st.just("tell"), NUMBERS, VALUES),
     st.tuples(st.just("fail"), NUMBERS),
+    st.tuples(st.just("infeasible"), NUMBERS),
     st.tuples(st.just("stop"), NUMBERS),
     st.tuples(st.just("discard"), NUMBERS, st.booleans()),
     st.tuples(st.just("set"), st.integers(1, 6)),
+    st.tuples(st.just("reset")),
     st.tuples(st.just("drive"), st.integers(0, 8)),
 )
 ASKED: dict[str, Callable[..., tuple[str, dict[str, Any]]]] = {
@@ -211,9 +221,11 @@ ASKED: dict[str, Callable[..., tuple[str, dict[str, Any]]]] = {
     "report": lambda number, value: ("tell", {"trial": number, "report": {"score": value}}),
     "tell": lambda number, value: ("tell", {"trial": number, "value": value}),
     "fail": lambda number: ("tell", {"trial": number, "failed": "no memory"}),
+    "infeasible": lambda number: ("tell", {"trial": number, "infeasible": "it diverged"}),
     "stop": lambda number: ("stop-trial", {"trial": number}),
     "discard": lambda number, undo: ("discard", {"trial": number, "why": "x", "undo": undo}),
     "set": lambda budget: ("set", {"edits": [f"budget.trials={budget}"]}),
+    "reset": lambda: ("set", {"reset": ["budget"]}),
 }
 
 
