@@ -6,6 +6,7 @@ process takes the study's lock for a moment and does itself what is asked, with 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from contextlib import closing, suppress
@@ -45,17 +46,20 @@ def ask(where: Address, name: str, do: str, given: Mapping[str, Any], *, patienc
     with closing(Letters(where, name)) as letters:
         letter = letters.post(do, given)
         until, driver_at = time.monotonic() + patience, 0.0
-        while (answer := letters.answer(letter)) is None:
-            if time.monotonic() >= driver_at:
-                settled = lock.holder(where, name) is None and settle(where, name)
-                driver_at = time.monotonic() + DRIVER
-                if settled:
-                    continue
-            if time.monotonic() > until:
-                if do in ("ask", "renew"):
-                    letters.withdraw(letter)
-                raise Unanswered(f"{name}: what runs the study has not answered for {patience:g} s")
-            time.sleep(LOOK)
+        try:
+            while (answer := letters.answer(letter)) is None:
+                if time.monotonic() >= driver_at:
+                    settled = lock.holder(where, name) is None and settle(where, name)
+                    driver_at = time.monotonic() + DRIVER
+                    if settled:
+                        continue
+                if time.monotonic() > until:
+                    raise Unanswered(f"{name}: what runs the study has not answered for {patience:g} s")
+                time.sleep(LOOK)
+        except (Unanswered, KeyboardInterrupt):
+            if do in ("ask", "renew"):  # a trial that is leased to nobody would wait for its lease to end
+                letters.withdraw(letter)
+            raise
         letters.withdraw(letter)
     if "refused" in answer:
         raise InputError(answer["refused"])
@@ -140,25 +144,25 @@ class Connection:
 
     def report(self, asked: Asked | int, step: int | None = None, **metrics: float) -> bool:
         """Reports metrics of one step, by default the next; returns whether the trial was pruned: it is over then."""
-        given = _plain(metrics) | ({} if step is None else {"step": step})
+        given = _metrics(metrics) | ({} if step is None else {"step": _plain(step)})
         return bool(self.request("tell", report=given, **_named(asked))["stop"])
 
     def tell(self, asked: Asked | int, value: float | Mapping[str, float]) -> None:
         """Ends a trial with its value (by name where there are several objectives). Telling it twice is harmless."""
-        given = _plain(value) if isinstance(value, Mapping) else _plain({"": value})[""]
+        given = _metrics(value) if isinstance(value, Mapping) else _metrics({"value": value})["value"]
         self.request("tell", value=given, **_named(asked))
 
     def fail(self, asked: Asked | int, error: str) -> None:
         """Ends a trial as failed."""
-        self.request("tell", failed=error, **_named(asked))
+        self.request("tell", failed=_plain(error), **_named(asked))
 
     def infeasible(self, asked: Asked | int, why: str) -> None:
         """Ends a trial whose parameters do not work: no failure, and samplers avoid the region."""
-        self.request("tell", infeasible=why, **_named(asked))
+        self.request("tell", infeasible=_plain(why), **_named(asked))
 
     def add(self, **params: Any) -> int:
         """Adds a trial with these parameters, the rest by the sampler; returns its number."""
-        return int(self.request("add", point=params)["number"])
+        return int(self.request("add", point=_plain(params))["number"])
 
     def request(self, do: str, **given: Any) -> dict[str, Any]:
         """Any request, as :func:`ask`."""
@@ -166,12 +170,25 @@ class Connection:
 
 
 def _named(asked: Asked | int) -> dict[str, Any]:
-    return {"trial": asked} if isinstance(asked, int) else {"trial": asked.number, "lease": asked.lease}
+    if isinstance(asked, Asked):
+        return {"trial": asked.number, "lease": asked.lease}
+    return {"trial": _plain(asked)}
 
 
-def _plain(metrics: Mapping[str, float]) -> dict[str, Any]:
-    """Metrics as JSON takes them."""
-    return {name: value if abs(value) < float("inf") else str(value) for name, value in metrics.items()}
+def _metrics(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics as JSON takes them, which has no NaN."""
+    plain = {name: _plain(value) for name, value in found.items()}
+    return {name: str(v) if isinstance(v, float) and not math.isfinite(v) else v for name, v in plain.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON takes it, also NumPy's or a tensor; what is neither is refused by whoever reads the request."""
+    found = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(found, list | tuple):
+        return [_plain(part) for part in found]
+    if isinstance(found, dict):
+        return {str(name): _plain(part) for name, part in found.items()}
+    return found if isinstance(found, str | int | float | None) else repr(found)
 
 
 def _asked(found: Mapping[str, Any]) -> Asked:

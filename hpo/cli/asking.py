@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from hpo import requests, service
-from hpo.cli.live import read_pair
+from hpo.cli.live import once, read_pair
 from hpo.cli.options import AsJson, Name, Storage, complete_name, read_duration, read_name
 from hpo.cli.text import print_json, values_in_words, write
 from hpo.errors import HpoError, InputError
@@ -98,12 +98,12 @@ def tell(
     """Tell what became of a leased trial. Telling the same twice is harmless."""
     given: dict[str, Any] = {"trial": trial, "failed": failed, "infeasible": infeasible, "lease": lease}
     if report:
-        given["report"] = dict(_metric("--report", word) for text in report for word in text.split())
+        given["report"] = once("--report", (_metric("--report", word) for text in report for word in text.split()))
     if values:
         given["value"] = (
             _number("--value", values[0])
             if len(values) == 1 and "=" not in values[0]
-            else dict(_metric("--value", text) for text in values)
+            else once("--value", (_metric("--value", text) for text in values))
         )
     answer = requests.ask(service.open_ledger(storage), name, "tell", given)
     if as_json:

@@ -14,7 +14,7 @@ from hpo.ledger.rows import REPORTS, pack
 from hpo.search.request import Request, spent
 from hpo.search.running import Running
 from hpo.study.fields import Place, integer, label, number, read_value, text
-from hpo.trial import LEASE, Report, State, Trial
+from hpo.trial import LARGEST_STEP, LEASE, Report, State, Trial
 
 if TYPE_CHECKING:
     from hpo.search.loop import Search
@@ -56,8 +56,9 @@ class Leases:
                 return self._leased(running)
         if search.interrupted:
             return None  # the next process with the lock answers
-        if time.time() - request.time > STALE:
-            return {"number": None, "why": "it was asked too long ago"}
+        if (age := time.time() - request.time) > STALE:
+            why = f"it was asked {age:.0f} s ago, by the clocks of {request.by} and of the study's driver"
+            return {"number": None, "why": why}
         if (trial := search.take()) is None:
             waits = "the trials of the batch under way must end before the next batch is chosen"
             return {"number": None, "why": spent(search) or waits}
@@ -178,7 +179,7 @@ class Leases:
         last = running.now()
         lease = running.trial.notes[LEASE]
         if "step" in given:
-            step = read_value(Place(request.command, "report.step"), given["step"], integer(1))
+            step = read_value(Place(request.command, "report.step"), given["step"], integer(1, LARGEST_STEP))
         elif lease.get("heard") == request.letter:  # by a writer that died before it could answer
             step = lease["step"]
         else:

@@ -136,6 +136,48 @@ def test_an_edit_lies_over_the_file_until_the_file_changes_that_key(hpo: Command
     assert 'sampler.name = tpe (before: "random"), set by ' in hpo("show", "small").out
 
 
+def test_an_edit_outlives_what_one_run_was_told(hpo: CommandLine) -> None:
+    hpo.run("--trials", "6")
+    hpo("set", "small", "budget.trials=7")
+    again = hpo.run("--json").json
+    assert (again["trials"]["complete"], again["budget"]) == (7, {"trials": 7})  # the file still says 5
+    assert hpo.run("--trials", "6", "--json").json["trials"]["complete"] == 7  # the first command again
+    assert hpo.run("--trials", "8", "--json").json["trials"]["complete"] == 8
+    assert [edit["ended"] for edit in shown(hpo)["edits"]] == ["the study file has changed"]
+
+
+def test_an_edit_is_undone_and_the_file_holds_again(hpo: CommandLine) -> None:
+    hpo.run("--trials", "2")
+    hpo.run()
+    hpo(
+        "set",
+        "small",
+        "budget.trials=7",
+        "budget.time=1h",
+        "sampler.name=tpe",
+        "sampler.n_startup_trials=3",
+        "workers=3",
+    )
+
+    one = hpo("set", "small", "--reset", "sampler.name", "--reset", "workers", "budget.trials=9")
+
+    later = "; it holds from the next hpo run on"
+    assert one.out.splitlines() == [
+        f"small: sampler.name is as in the study file (before: tpe){later}",
+        f"small: sampler.n_startup_trials is as in the study file (before: 3){later}",
+        f"small: workers is as in the study file (before: 3){later}",
+        f"small: budget.trials = 9 (before: 7){later}",
+    ]
+    hpo("set", "small", "--reset", "budget", "--json")
+    edits = shown(hpo)["edits"]
+    assert all(edit["ended"] for edit in edits)
+    assert shown(hpo)["budget"] == {"trials": 5}
+    assert "set by" not in hpo("show", "small").out
+    said = hpo.run("--json")
+    assert "hpo set" not in said.err
+    assert said.json["trials"]["complete"] == 5
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -149,6 +191,8 @@ def test_an_edit_lies_over_the_file_until_the_file_changes_that_key(hpo: Command
         (["set", "small", "pruner.name=medain"], "did you mean"),
         (["set", "small", "workers=none"], "workers: must be a whole number from 1, or auto"),
         (["add", "small", "lr=7"], "hpo add small: lr: must be a number in [0.0001, 1], got 7"),
+        (["add", "small", "lr=0.5", "lr=0.6"], "hpo add: must name lr once, got 0.5 and 0.6"),
+        (["tell", "small", "3", "--value", "loss=1", "--value", "loss=2"], "--value: must name loss once, got 1 and 2"),
         (["add", "small", "lrr=0.5"], "lrr: is no parameter of the space; did you mean 'lr'?"),
         (
             ["add", "small", "lr=0.5"],
@@ -161,6 +205,10 @@ def test_an_edit_lies_over_the_file_until_the_file_changes_that_key(hpo: Command
         (["retry", "small", "3"], "trial 3 has not failed: complete"),
         (["tell", "small", "3", "--value", "abc"], "--value: must be a number, got 'abc'"),
         (["tell", "small", "3"], "needs one of --value, --report, --failed and --infeasible"),
+        (["tell", "small", "3", "--infeasible", "x", "--failed", "x"], "needs one of"),
+        (["tell", "small", "3", "--infeasible", "x"], "trial 3 has ended: complete with"),
+        (["set", "small"], "hpo set small: edits: needs KEY=VALUE, or --reset KEY"),
+        (["set", "small", "--reset", "budget"], "hpo set small --reset: budget is not edited; edited: no key"),
         (["tell", "small", "3", "--value", "loss=0.5", "--failed", "x"], "needs one of"),
         (["tell", "small", "3", "--infeasible", "x", "--failed", "x"], 'got "failed infeasible"'),
         (["tell", "small", "3", "--infeasible", "x"], "trial 3 has ended: complete with "),

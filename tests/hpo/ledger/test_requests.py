@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import closing, suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -188,6 +189,21 @@ def test_what_a_writer_did_before_it_died_is_answered_and_not_done_again(
     assert snapshots.read(study.where, "small").trials == after.trials
 
 
+def test_an_edit_is_undone_whoever_dies(study: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    study.request("set", edits=["budget.trials=9", "pruner.name=median"])
+    with closing(Letters(study.where, "small")) as letters:
+        letter = letters.post("set", {"reset": ["budget.trials"]})
+        settle = partial(requests.settle, study.where, "small")
+        deaths = next(at - 1 for at in range(1, 20) if not dies(monkeypatch, at, settle))
+        answer = letters.answer(letter)
+    assert answer is not None
+    assert answer["done"] == {"edits": [], "reset": [{"key": "budget.trials", "before": "9", "now": False}]}
+    assert deaths > 1
+    after = snapshots.read(study.where, "small")
+    assert [edit.ended is None for edit in after.edits] == [False, True]
+    assert (after.study.budget.trials, after.study.pruner.name) == (4, "median")
+
+
 KILLED = """
 import os, signal, sys
 from hpo import requests
@@ -243,7 +259,10 @@ JSON = st.recursive(
     ),
     max_leaves=4,
 )
-KEYS = ("trial", "trials", "value", "report", "failed", "why", "undo", "point", "edits", "seconds", "lease")
+KEYS = (
+    *("trial", "trials", "value", "report", "failed", "infeasible", "why", "undo", "point", "edits", "reset"),
+    *("seconds", "lease"),
+)
 DO = ("set", "add", "stop-trial", "discard", "retry", "ask", "renew", "tell", "dance")
 
 
