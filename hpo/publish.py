@@ -17,7 +17,7 @@ from hpo import objective
 from hpo.best import front_of
 from hpo.errors import HpoError, InputError, SearchFailed
 from hpo.execution.guest import Guest, GuestFailed
-from hpo.ledger.address import Address, redact
+from hpo.ledger.address import Address, reason, redact
 from hpo.machine import absolute_uri
 from hpo.progress import Notify, announced, to_stderr
 from hpo.search.folders import FILES, found_folder
@@ -79,8 +79,8 @@ def publish(
                 steps[name](Page(tracking, study, uid))
             except Exception as error:  # from MLflow, matplotlib or the study's own functions: the search is done
                 own = f"the study's own code failed{error}" if isinstance(error, GuestFailed) else None
-                reason = redact(" ".join((own or f"{type(error).__name__}: {error}").split()))[:300]
-                notify(f"the {name} of {study.name} is not in MLflow: {reason}; to retry: hpo sync {study.name}")
+                why = reason(own or f"{type(error).__name__}: {error}")
+                notify(f"the {name} of {study.name} is not in MLflow: {why}; to retry: hpo sync {study.name}")
                 failed.append(name)
     return failed
 

@@ -15,7 +15,7 @@ from hpo.errors import InputError, TrackingError
 from hpo.execution.guest import Guest
 from hpo.executors import Executors
 from hpo.interrupts import OnInterrupt
-from hpo.ledger.address import Address, parse, probe, redact
+from hpo.ledger.address import Address, parse, probe, reason, redact
 from hpo.machine import absolute, absolute_uri, settle
 from hpo.progress import Notify, Progress, to_stderr
 from hpo.study import Study
@@ -118,23 +118,25 @@ def fork(study: Study, where: Address, name: str) -> Plan:
     """Makes a study that begins with the trials of another one in the same ledger; :func:`run` continues it.
 
     Returns:
-        What it takes over.
+        What it takes over; nothing where it has done so before.
 
     Raises:
         InputError: When nothing can be taken over, or the study's file names another study.
         StudyNotFound: When there is no other study.
         StudyConflict: When the study has trials already.
     """
-    from hpo.ledger.ledger import Ledger
+    from hpo.ledger import snapshots
     from hpo.moving import inherit
+    from hpo.search.edited import open_edited
 
     if study.inherits.study not in (None, name):
         rule = f"must be {name}, the study that is forked"
         raise InputError(f"{study.file}: from.study: {rule}, got {study.inherits.study}", key="from.study", rule=rule)
     planned = inherit.plan(study, where, name)  # before the ledger has the study: a mistake leaves nothing behind
-    with closing(Ledger.open(where, study)) as ledger:
-        inherit.take_over(study, where, ledger, name)
-    return planned
+    known = study.name in snapshots.names(where) and snapshots.read(where, study.name).study.inherits.study == name
+    with closing(open_edited(where, study, lambda remark: None)[0]) as ledger:
+        inherit.take_over(ledger.study, where, ledger, name)
+    return dataclasses.replace(planned, trials=(), left=(), again=True) if known else planned
 
 
 def bring_in(
@@ -163,15 +165,19 @@ def bring_in(
         StudyConflict: When its file contradicts the ledger.
     """
     from hpo.ledger import snapshots
+    from hpo.ledger.ledger import Ledger
     from hpo.moving.importing import prepare
     from hpo.search.edited import open_edited
 
     there = where.path is None or where.path.exists()
-    known = snapshots.read(where, study.name).trials if there and study.name in snapshots.names(where) else []
-    chosen = prepare(study, found, known, names, word=word, strict=strict)
+    known = snapshots.read(where, study.name) if there and study.name in snapshots.names(where) else None
+    chosen = prepare(study, found, known.trials if known else [], names, word=word, strict=strict)
     if dry_run or not chosen.trials:
         return chosen
-    ledger, _ = open_edited(where, study, to_stderr)
+    if known and known.study.resolved == study.resolved:  # as edited, which must not look like a changed file
+        ledger = Ledger.reopen(where, study.name)
+    else:
+        ledger, _ = open_edited(where, study, to_stderr)
     with closing(ledger):
         chosen = prepare(study, found, ledger.loaded, names, word=word, strict=strict)
         first = len(ledger.loaded)
@@ -210,7 +216,7 @@ def run(
     wait: bool = True,
     retry_failed: bool = False,
     notify: Notify = to_stderr,
-    searched: Callable[[Sequence[Trial]], None] = lambda trials: None,
+    searched: Callable[[Study, Sequence[Trial]], None] = lambda study, trials: None,
 ) -> SearchResult:
     """Runs a study, or resumes it: finished trials are kept and count.
 
@@ -227,7 +233,8 @@ def run(
             such a process may outlive this one.
         retry_failed: Run all failed trials again.
         notify: Receives remarks for the user.
-        searched: Called with the trials when the search has ended, before the mirror writes the rest.
+        searched: Called with the study, as edited, and its trials when the search has ended, before the mirror writes
+            the rest.
 
     Raises:
         StudyLocked: When another process runs the study.
@@ -254,7 +261,7 @@ def run(
         search = Search(study, ledger, folders, retry_failed=retry_failed)
         with mirroring.mirrored(study, uid, ledger.created, search.trials, tracking, notify) as mirror:
             _search(search, executors, folders, uid, mirror, on_interrupt, quiet=quiet, notify=notify)
-        searched(search.trials)
+        searched(search.study, search.trials)
         unwritten, later = _publish(where, search, uid, mirror, tracking, whole=publish, wait=wait, notify=notify)
     if later:  # the study is no longer locked
         afterwards.start(where, search.study, uid, tracking, notify)
@@ -342,8 +349,7 @@ def delete(where: Address, name: str, tracking: str) -> tuple[int, bool]:
     try:
         return count, bool(delete_experiment(tracking, uid, name))
     except Exception as error:  # MLflow raises many kinds
-        reason = redact(" ".join(str(error).split()))[:300]
         raise TrackingError(
             f"{name} was deleted from {where}, but its MLflow experiment in {redact(tracking)} was not; "
-            f"delete it there: {reason}"
+            f"delete it there: {reason(error)}"
         ) from error

@@ -99,6 +99,11 @@ def redact(url: str) -> str:
     return _SECRET_OPTION.sub(r"\1***", url)
 
 
+def reason(error: object) -> str:
+    """What an error of a database or server says, in one line that is not too long, without passwords."""
+    return redact(" ".join(str(error).split()))[:300]  # in this order: half an address may hide its password
+
+
 def probe(address: Address, *, create: bool) -> None:
     """Checks, without importing Optuna, that the storage can be reached.
 
@@ -155,5 +160,4 @@ def connect_postgresql(address: Address, **options: Any) -> psycopg.Connection[A
     try:
         return psycopg.connect(address.url, connect_timeout=CONNECT_TIMEOUT, **options)
     except psycopg.Error as error:
-        reason = redact(" ".join(str(error).split()))
-        raise StorageUnusable(f"storage: cannot reach {address}: {reason}") from None
+        raise StorageUnusable(f"storage: cannot reach {address}: {reason(error)}") from None

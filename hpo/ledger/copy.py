@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial
 
 from hpo.errors import InputError, StorageError, StudyConflict
-from hpo.ledger import EVALUATIONS_ATTR, REQUEST, STUDY_ATTR, UID_ATTR, lock, snapshots
-from hpo.ledger.address import Address, redact
+from hpo.ledger import (
+    DISCARDED_ATTR,
+    EDITS_ATTR,
+    EVALUATIONS_ATTR,
+    REQUEST,
+    STUDY_ATTR,
+    UID_ATTR,
+    lock,
+    snapshots,
+)
+from hpo.ledger.address import Address, reason
 from hpo.ledger.ledger import connect
 from hpo.ledger.replay import created
 from hpo.ledger.sql import WRITER_ATTR
@@ -59,7 +70,7 @@ def copy(source: Address, name: str, target: Address) -> Copied:
         StudyConflict: When the target has another study of this name, or one that is not older than this.
         StorageError: When the target does not take it.
     """
-    if source.path == target.path and (source.path or source.url == target.url):
+    if _file(source) == _file(target):
         raise InputError(f"--to: must be another ledger, got {target}", key="--to", value=str(target))
     snapshots.uid(source, name)
     with ExitStack() as opened:
@@ -70,7 +81,11 @@ def copy(source: Address, name: str, target: Address) -> Copied:
         try:
             return _copied(name, original, older, there, target)
         except there.failures as error:
-            raise StorageError(f"{target} cannot be written: {redact(' '.join(str(error).split())[:300])}") from error
+            raise StorageError(f"{target} cannot be written: {reason(error)}") from error
+
+
+def _file(address: Address) -> Path | str:
+    return address.path.resolve() if address.path else address.url
 
 
 def _content(store: Journal | Sql, name: str) -> _Content | None:
@@ -119,8 +134,8 @@ def _began_anew(name: str, original: _Content, older: _Content, to: Address) -> 
         StudyConflict: When bringing the copy up to the original would lose something.
     """
 
-    def refuse(reason: str) -> StudyConflict:
-        return StudyConflict(f"--to: {to} has a study {name!r} {reason}")
+    def refuse(how: str) -> StudyConflict:
+        return StudyConflict(f"--to: {to} has a study {name!r} {how}")
 
     if older.user.get(UID_ATTR) != original.user.get(UID_ATTR):
         raise refuse("that is another one; delete it there first, or fork yours under another name")
@@ -136,7 +151,20 @@ def _began_anew(name: str, original: _Content, older: _Content, to: Address) -> 
     evaluations = older.user.get(EVALUATIONS_ATTR, [])
     if original.user.get(EVALUATIONS_ATTR, [])[: len(evaluations)] != evaluations:
         raise refuse("that was evaluated on its test set, which is not recorded here; copy it the other way")
+    if lost := _changed_by_people(older.user, original.user):
+        raise refuse(f"{lost} there, and not here; do the same here first, or delete that one")
     return bool(changed)
+
+
+def _changed_by_people(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
+    """What a person has changed in the copy alone, in words."""
+    marks = there.get(DISCARDED_ATTR, {}).keys() - here.get(DISCARDED_ATTR, {}).keys()
+    if marks:
+        return f"whose trial {min(map(int, marks))} was discarded"
+    known = {(edit["key"], edit["text"]) for edit in here.get(EDITS_ATTR, ())}
+    edits = [edit for edit in there.get(EDITS_ATTR, ()) if not edit["ended"]]
+    edit = next((edit for edit in edits if (edit["key"], edit["text"]) not in known), None)
+    return edit and f"where {edit['key']} = {edit['text']} was set"
 
 
 def _text(trial: FrozenTrial) -> str:

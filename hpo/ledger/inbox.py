@@ -14,13 +14,13 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import StorageUnusable, StudyNotFound
 from hpo.ledger import REQUEST, STUDY_ATTR
-from hpo.ledger.address import Address, redact
+from hpo.ledger.address import Address, reason
 from hpo.text import suggest
 
 if TYPE_CHECKING:
@@ -77,23 +77,28 @@ class Letters:
         """
         letter = uuid.uuid4().hex
         request = {"do": do, "with": dict(arguments), "time": time.time(), "by": me()}
-        try:
+        with self._reached("written"):
             self._store.set_study_user_attr(self._study_id, REQUEST + letter, request)
-        except self._store.failures as error:
-            reason = redact(" ".join(str(error.__cause__ or error).split())[:300])
-            raise StorageUnusable(f"storage: {self._address} cannot be written: {reason}") from error
         return letter
+
+    @contextmanager
+    def _reached(self, how: str) -> Iterator[None]:
+        try:
+            yield
+        except self._store.failures as error:
+            why = reason(error.__cause__ or error)
+            raise StorageUnusable(f"storage: {self._address} cannot be {how}: {why}") from error
 
     def answer(self, letter: str) -> dict[str, Any] | None:
         """The writer's answer; None as long as there is none.
 
         Raises:
             StudyNotFound: When the study, and the request with it, is gone.
+            StorageUnusable: When the ledger cannot be read.
         """
-        try:
+        request = None
+        with self._reached("read"), suppress(KeyError):
             request = self._store.requests(self._study_id).get(REQUEST + letter)
-        except KeyError:
-            request = None
         if not isinstance(request, dict):
             raise StudyNotFound(f"study {self._name!r} was deleted from {self._address}, or made anew, meanwhile")
         answer: dict[str, Any] | None = request.get("answer")
@@ -101,7 +106,8 @@ class Letters:
 
     def withdraw(self, letter: str) -> None:
         """Removes a request, answered or not."""
-        self._store.forget(self._study_id, REQUEST + letter)
+        with self._reached("written"):
+            self._store.forget(self._study_id, REQUEST + letter)
 
     def close(self) -> None:
         self._store.close()

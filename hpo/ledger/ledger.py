@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 
 from hpo.errors import HpoError, StorageError, StudyNotFound
 from hpo.ledger import CREATED_ATTR, FOLDER_ATTR, STUDY_ATTR, UID_ATTR, check_attributes, entry, lock, marked, summary
-from hpo.ledger.address import Address, redact
+from hpo.ledger.address import Address, reason
 from hpo.ledger.inbox import Inbox
 from hpo.ledger.record import Records
 from hpo.study import Study, parse
@@ -229,7 +229,7 @@ class Ledger:
                     self._held.ensure()
                     return write(again)
                 except self._store.failures as error:
-                    self._reason = redact(" ".join(str(error.__cause__ or error).split())[:300])
+                    self._reason = reason(error.__cause__ or error)
                     if not self._store.is_passing(error) or time.monotonic() - began > self._patience:
                         raise StorageError(
                             f"the ledger {self._address} cannot be written: {self._reason}\n"

@@ -41,6 +41,19 @@ def test_a_fork_on_the_command_line_runs_only_what_is_new(hpo: CommandLine) -> N
     assert hpo.calls == 9
 
 
+def test_a_fork_is_made_once_however_the_old_study_goes_on(hpo: CommandLine) -> None:
+    Path("new.toml").write_text(textwrap.dedent(NEW))
+    hpo.run("--trials", "3")
+    hpo("fork", "small", "new.toml")
+    hpo("set", "new", "budget.trials=6")
+    hpo.run("--trials", "5")
+    again = hpo("fork", "small", "new.toml")
+    assert again.out.startswith("new took over the trials of small before; nothing has changed\n")
+    assert hpo("fork", "small", "new.toml", "--json").json["trials"] == 0
+    head = hpo("show", "new", "--json").json
+    assert (head["inherited"], head["budget"]) == (3, {"trials": 6})
+
+
 def test_a_study_file_that_names_another_study_takes_over_its_trials(hpo: CommandLine) -> None:
     Path("new.toml").write_text(textwrap.dedent(NEW) + 'from = { study = "small", count = true }\n')
     assert "there is no ledger at hpo.journal" in hpo("run", "new.toml", *QUICK, code=2).err

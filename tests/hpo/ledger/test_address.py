@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpo.errors import InputError
-from hpo.ledger.address import parse, probe, redact
+from hpo.ledger.address import parse, probe, reason, redact
 
 
 @pytest.mark.parametrize(
@@ -124,3 +124,10 @@ def test_an_address_stays_where_it_is_when_the_working_folder_changes(
     ]
     assert addresses[3].folder == tmp_path / ".hpo"
     assert [address.relative for address in addresses] == [True, True, False, False]
+
+
+def test_a_long_reason_is_cut_behind_its_passwords() -> None:
+    for length in range(240, 310):
+        found = reason(OSError("x" * length + " postgresql://me:secret@host/db\nis away"))
+        assert "secr" not in found
+        assert len(found) <= 300

@@ -15,6 +15,7 @@ from histories import drawn, finished, record, study_of, suggestions
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
+from hpo import requests
 from hpo.errors import InputError, StudyConflict, StudyLocked, StudyNotFound
 from hpo.ledger import lock, snapshots
 from hpo.ledger.address import Address, parse
@@ -181,14 +182,35 @@ def test_what_would_lose_something_is_refused(two: tuple[Address, Address]) -> N
         pass
     with pytest.raises(StudyConflict, match="was evaluated on its test set, which is not recorded here"):
         copy(one, "small", other)
-    with pytest.raises(InputError, match="--to: must be another ledger"):
-        copy(one, "small", one)
+    assert one.path is not None
+    one.path.with_name("link").symlink_to(one.path)
+    for same in (one, parse(str(one.path.with_name("link")))):
+        with pytest.raises(InputError, match="--to: must be another ledger"):
+            copy(one, "small", same)
     with pytest.raises(StudyNotFound, match="there is no study 'smal'"):
         copy(one, "smal", other)
     held = lock.acquire(other, "small")
     with pytest.raises(StudyLocked):
         copy(one, "small", other)
     held.release()
+
+
+def test_what_people_did_to_the_copy_alone_is_not_lost(two: tuple[Address, Address]) -> None:
+    one, other = two
+    record(one, STUDY, history())
+    copy(one, "small", other)
+    requests.ask(other, "small", "discard", {"trial": 3, "why": "a wrong disk"})
+    with pytest.raises(StudyConflict, match="a study 'small' whose trial 3 was discarded there, and not here; do the"):
+        copy(one, "small", other)
+    requests.ask(one, "small", "discard", {"trial": 3, "why": "a wrong disk"})
+    copy(one, "small", other)
+    requests.ask(other, "small", "set", {"edits": ["budget.trials=60"]})
+    with pytest.raises(StudyConflict, match=r"where budget\.trials = 60 was set there, and not here"):
+        copy(one, "small", other)
+    requests.ask(one, "small", "set", {"edits": ["budget.trials=60"]})
+    requests.ask(one, "small", "set", {"edits": ["budget.trials=70"]})
+    copy(one, "small", other)
+    assert snapshots.read(other, "small").study.budget.trials == 70
 
 
 @pytest.mark.parametrize("dies_in", ["create_trials", "set_study_user_attr"])
