@@ -11,12 +11,13 @@ import hmac
 import json
 import os
 import secrets
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from hpo import requests
-from hpo.errors import HpoError, InputError
+from hpo.errors import HpoError, InputError, StorageError
 from hpo.ledger import snapshots
 from hpo.ledger.address import Address
 
@@ -106,8 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
         if do not in REQUESTS:
             self._answer(404, {"error": f"there is no {self.path}; POST to one of /{', /'.join(REQUESTS)}"})
             return
-        length = self.headers.get("Content-Length", "")
-        if not length.isdecimal() or int(length) > LARGEST:
+        length = self.headers.get("Content-Length", "" if "Transfer-Encoding" in self.headers else "0")
+        if not length.isdecimal() or len(length) > len(str(LARGEST)) or int(length) > LARGEST:
             self._answer(413, {"error": f"the body must say its Content-Length, of at most {LARGEST} bytes"})
             return
         try:
@@ -135,10 +136,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _work(self, work: Any) -> None:
         try:
             self._answer(200, work())
-        except InputError as error:
-            self._answer(400, {"error": str(error)})
         except HpoError as error:
-            self._answer(503, {"error": str(error)})
+            refused = isinstance(error, InputError) and not isinstance(error, StorageError)
+            self._answer(400 if refused else 503, {"error": str(error)})
 
     def _answer(self, status: int, answer: dict[str, Any]) -> None:
         body = json.dumps(answer).encode() + b"\n"
@@ -146,8 +146,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Connection", "close")  # nothing reads the rest of a refused body
-        self.end_headers()
-        self.wfile.write(body)
+        with suppress(ConnectionError):  # who asked has gone
+            self.end_headers()
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its base class's name
         """No line per request."""

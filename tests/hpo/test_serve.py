@@ -93,6 +93,7 @@ def test_a_study_is_run_over_http(port: int) -> None:
         ("/set", b'{"edits": "x"}', {}, 400, "must be a list of KEY=VALUE"),
         ("/retry", b'{"trials": [[]]}', {}, 400, "there is no trial []"),
         ("/ask", None, {"Content-Length": "9999999999"}, 413, "of at most"),
+        ("/ask", None, {"Content-Length": "9" * 5000}, 413, "of at most"),
     ],
 )
 def test_what_is_wrong_is_refused(
@@ -102,13 +103,26 @@ def test_what_is_wrong_is_refused(
         found = raw(
             port,
             f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
-            "Content-Length: 9999999999\r\n\r\n",
+            f"Content-Length: {headers['Content-Length']}\r\n\r\n",
         )
         assert f" {status} " in found.splitlines()[0]
         assert said in found
         return
     found_status, answer = send(port, path, body, **headers)
     assert (found_status, said in answer["error"]) == (status, True), answer
+
+
+def test_a_request_without_a_body_is_one_without_details(port: int) -> None:
+    found = raw(port, f"POST /ask HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n")
+    assert '"number": 0' in found
+
+
+def test_a_ledger_that_is_away_is_not_the_clients_fault(port: int, address: Address) -> None:
+    assert address.path is not None
+    address.path.rename(address.path.with_name("away"))
+    address.path.mkdir()
+    status, answer = post(port, "ask")
+    assert status == 503, answer
 
 
 def raw(port: int, text: str) -> str:
