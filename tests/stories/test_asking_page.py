@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,41 @@ def test_the_commands_of_the_page_do_what_it_says(tmp_path: Path) -> None:
     assert snapshot.trials[24].value == 0.01
     assert [len(trial.reports) for trial in snapshot.trials[25:]] == [4, 4]
     assert snapshot.state == "complete"
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_lines_with_curl_do_what_the_page_says(tmp_path: Path) -> None:
+    (tmp_path / "quadratic.py").write_text(QUADRATIC)
+    smallest = re.findall(r"^```toml\n(.*?)^```$", (DOCS / "study-file.md").read_text(), re.MULTILINE | re.DOTALL)[0]
+    (tmp_path / "study.toml").write_text(smallest)
+    command, curls = blocks("### Over HTTP", "sh")
+    words = command.replace("quadratic --port 8266", "study.toml --port 0").split()[1:]
+    serving = subprocess.Popen(
+        [sys.executable, "-m", "hpo", *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert serving.stdout is not None
+        port = serving.stdout.readline().rpartition(":")[2].strip(" /\n")
+        token = (tmp_path / ".hpo" / "quadratic.token").read_text().strip()
+        lines = curls.replace(":8266", f":{port}").replace('"trial": 24', '"trial": 0').splitlines()
+        assert lines.pop(0).startswith("ssh ")  # the tunnel
+        environment = os.environ | {"TOKEN": token, "no_proxy": "127.0.0.1"}
+        answers = [
+            json.loads(subprocess.check_output(["sh", "-c", line], env=environment, text=True, timeout=100))
+            for line in lines
+        ]
+    finally:
+        serving.terminate()
+        serving.communicate()
+    assert [(answer["number"], answer.get("state")) for answer in answers] == [
+        (0, None),
+        (0, "running"),
+        (0, "complete"),
+    ]
+    assert serving.returncode == 130
+    snapshot = snapshots.read(parse(str(tmp_path / "hpo.journal")), "quadratic")
+    assert snapshot.trials[0].value == 0.01
 
 
 def test_the_page_names_every_request_of_the_server() -> None:
