@@ -88,12 +88,15 @@ def to_csv(rows: Sequence[Row]) -> bytes:
 
     A text that a spreadsheet would take for a formula has a quote in front, which :func:`plain_text` takes away.
     """
-    names, text = columns(rows), io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    for row in rows:
-        writer.writerow([_cell(_dated(name, row.get(name))) for name in names])
-    return text.getvalue().encode(errors="backslashreplace")  # halves of characters
+    names = columns(rows)
+    lines = [_line(names), *(_line([_cell(_dated(name, row.get(name))) for name in names]) for row in rows)]
+    return "".join(lines).encode(errors="backslashreplace")  # halves of characters
+
+
+def _line(cells: Sequence[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerow(cells)  # so that a cell with either of them is quoted
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _cell(value: Any) -> Any:
