@@ -182,7 +182,7 @@ def _metrics(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON takes it, also NumPy's or a tensor; what is neither is refused by whoever reads the request."""
+    """A value as JSON takes it, also NumPy's or a tensor; what is neither is refused where the request is read."""
     found = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(found, list | tuple):
         return [_plain(part) for part in found]

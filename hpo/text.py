@@ -18,10 +18,16 @@ def printable(text: str) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """The beginning and the end of a text that is longer than ``most`` characters, and how much is left out."""
-    half = most // 2
-    left_out = len(text) - 2 * half
-    return text if len(text) <= most else f"{text[:half]}\n... {left_out} characters left out ...\n{text[-half:]}"
+    """A text of at most ``most`` characters: of a longer one beginning and end, and between them how much is left out.
+
+    Args:
+        text: The text.
+        most: At least 60.
+    """
+    if len(text) <= most:
+        return text
+    half = most // 2 - 25  # the note takes up to 50
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
 
 
 def number(value: float | None) -> str:

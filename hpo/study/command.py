@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,7 +72,7 @@ _REPORTS = {key: Field(_pattern if key == "pattern" else text, None) for key in 
 
 
 def read_arguments(
-    place: Place, raw: Mapping[str, Any], space: Space, fixed: Mapping[str, Any], commands: Iterable[Sequence[str]]
+    place: Place, raw: Mapping[str, Any], space: Space, fixed: Mapping[str, Any], commands: Sequence[Sequence[str]]
 ) -> dict[str, str]:
     """Reads a study's ``[arguments]`` table.
 
@@ -81,7 +81,7 @@ def read_arguments(
         raw: The table.
         space: The study's space.
         fixed: Its fixed parameters.
-        commands: The words of its commands.
+        commands: The words of its commands; without any, the study is refused for another reason.
 
     Raises:
         InputError: For a name that is no parameter, a pattern that cannot be filled, or one that nobody would read.
@@ -93,7 +93,7 @@ def read_arguments(
             rule = f"must be a parameter of [space] or [fixed]: {', '.join(sorted(names))}"
             raise (place / name).error(rule, raw[name], got="")
     patterns = {name: read_value(place / name, pattern, _argument) for name, pattern in raw.items()}
-    if raw and not any("{args}" in words for words in commands):
+    if raw and commands and not any("{args}" in words for words in commands):
         raise place.error("says how {args} writes parameters, but no word of the command is {args}")
     return patterns
 

@@ -218,9 +218,6 @@ def _commands(
     The tables ``arguments`` and ``reports`` of ``top`` are replaced by what was read from them.
     """
     calls = {key: top[key] for key in ("objective", "evaluate")}
-    for key in ("arguments", "reports"):
-        if isinstance(top["objective"], str) and top[key]:
-            raise (place / key).error("is for commands, but the objective is a function", top["objective"])
     for name in trial["infeasible"] if isinstance(top["objective"], list) else ():
         if not name.startswith("exit "):
             rule = 'the objective is a command, which raises nothing here: name its exit code, as in "exit 3"'
@@ -228,6 +225,9 @@ def _commands(
     words = [call for call in calls.values() if isinstance(call, list)]
     arguments = read_arguments(place / "arguments", top["arguments"], space, top["fixed"], words)
     reports = read_reports(place / "reports", top["reports"], trial["workdir"], metrics)
+    for key in ("arguments", "reports"):
+        if isinstance(top["objective"], str) and top[key]:
+            raise (place / key).error("is for commands, but the objective is a function", top["objective"])
     top |= {"arguments": arguments, "reports": reports}
     shared = Command(
         study=top["name"],

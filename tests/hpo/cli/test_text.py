@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from typing import Any
 
@@ -53,10 +54,9 @@ def test_where_there_is_little_room_numbers_have_three_digits_and_texts_are_cut(
     assert (signed(0.5), signed(-0.001), signed(-0.25)) == ("+0.50", "+0.00", "-0.25")
 
 
-def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        print_json({"value": float("nan")})
-    assert capsys.readouterr().out == ""
+def test_json_has_null_for_what_is_no_number(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"value": float("nan"), "values": [1.5, float("-inf")], "name": "nan"})
+    assert json.loads(capsys.readouterr().out) == {"value": None, "values": [1.5, None], "name": "nan"}
 
 
 def test_a_table_is_as_wide_as_its_rows_and_knows_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
