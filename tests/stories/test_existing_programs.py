@@ -1,9 +1,14 @@
-"""Programs that know nothing of hpo, searched unedited: TPE, ASHA, two workers, and the driver killed meanwhile."""
+"""Programs that know nothing of hpo, searched unedited: TPE, ASHA, two workers, and the driver killed meanwhile.
+
+Hydra's own sphere example is in no package. Where ``HPO_HYDRA_SWEEPER`` names ``plugins/hydra_optuna_sweeper`` of a
+clone of Hydra, it is searched as it lies there. Its configuration names that plugin, which is imported from the clone.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-# The classic: Hydra's decorated function that returns what is to be minimized.
+# In the style of Hydra's examples: a decorated function that returns what is to be minimized.
 SPHERE = """
 import hydra
 from omegaconf import DictConfig
@@ -147,8 +152,25 @@ def test_a_program_is_searched_unedited_and_survives_its_drivers_death(name: str
     for path, text in files.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(text)
+    survives_its_drivers_death(tmp_path, name, budget, {})
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+@pytest.mark.skipif("HPO_HYDRA_SWEEPER" not in os.environ, reason="HPO_HYDRA_SWEEPER names no plugin of Hydra")
+def test_hydras_own_sphere_is_searched_unedited_and_survives_its_drivers_death(tmp_path: Path) -> None:
+    pytest.importorskip("hydra")
+    plugin = Path(os.environ["HPO_HYDRA_SWEEPER"]).resolve()
+    shutil.copytree(plugin / "example", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "s.toml").write_text(HYDRA)
+    survives_its_drivers_death(tmp_path, "sphere", 12, {"PYTHONPATH": str(plugin)})
+
+
+def survives_its_drivers_death(tmp_path: Path, name: str, budget: int, variables: dict[str, str]) -> None:
+    """Searches s.toml, kills the driver in the middle, and searches on: the budget is spent exactly."""
     environment = {key: value for key, value in os.environ.items() if key not in ("HPO_STORAGE", "RAY_ADDRESS")}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    environment |= variables
     command = ["hpo", "run", "s.toml", "--workers", "2", "--tracking", "none", "--json"]
 
     def shown() -> dict[str, int]:
