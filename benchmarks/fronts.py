@@ -201,6 +201,7 @@ SIDES: dict[str, tuple[Mapping[str, Any], Callable[..., Any]]] = {
     "tpe, multivariate = true": ({"name": "tpe", "multivariate": True}, optuna.samplers.TPESampler),
     "nsga2": ({"name": "nsga2", **SMALL}, partial(optuna.samplers.NSGAIISampler, **SMALL)),
     "nsga3": ({"name": "nsga3", **SMALL}, partial(optuna.samplers.NSGAIIISampler, **SMALL)),
+    "qmc": ({"name": "qmc"}, partial(optuna.samplers.QMCSampler, scramble=True, warn_independent_sampling=False)),
     "gp": ({"name": "gp"}, optuna.samplers.GPSampler),
 }
 MANY = [name for name in SIDES if name != "gp"]  # which is much slower: ask for it by --sides

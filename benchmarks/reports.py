@@ -96,7 +96,6 @@ def alone() -> float:
     """The same trial in a plain process with one thread."""
     from threadpoolctl import threadpool_limits
 
-    sys.path.remove(str(Path(__file__).parent))  # a benchmark there has the trainer's name
     times = []
     with threadpool_limits(1):
         for _ in range(5):

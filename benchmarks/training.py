@@ -1,17 +1,14 @@
 """The trainer compared with PyTorch, scikit-learn and the limits of the machine, in one run.
 
-    python benchmarks/trainer.py [--repeats 7] [--only abcdef] [--clock cpu]
+    python benchmarks/training.py [--repeats 7] [--only abcdef] [--clock cpu]
 
 One process, one thread, float32. In each case the programs take turns; it prints the median of each and its ratio to
 this trainer. PyTorch is needed only here (`pip install torch==2.13.0`); without it, its columns are empty.
 """
 
 import os
-import sys
-from pathlib import Path
 from typing import Any
 
-sys.path.remove(str(Path(__file__).resolve().parent))  # this file is not the package of its name
 # before NumPy is imported: one thread, and the fastest BLAS kernel of this processor
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 os.environ.pop("OPENBLAS_CORETYPE", None)
