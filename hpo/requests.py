@@ -69,12 +69,12 @@ def ask(where: Address, name: str, do: str, given: Mapping[str, Any], *, patienc
 
 def settle(where: Address, name: str) -> bool:
     """Answers all open requests of a stopped study; False when another process has its lock."""
-    from hpo.ledger.ledger import Ledger
     from hpo.search.desk import Desk
+    from hpo.search.edited import reopen_edited
     from hpo.search.loop import Search
 
     try:
-        ledger = Ledger.reopen(where, name)
+        ledger = reopen_edited(where, name)
     except StudyLocked:
         return False
     with closing(ledger), suppress(SearchFailed):  # that too many trials in a row have failed, a driver would say

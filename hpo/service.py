@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import chdir, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpo import interrupts, mirroring
-from hpo.errors import InputError, TrackingError
+from hpo.errors import TrackingError
 from hpo.execution.guest import Guest
 from hpo.executors import Executors
 from hpo.interrupts import OnInterrupt
@@ -25,8 +25,6 @@ from hpo.tracking import check as check_tracking
 from hpo.trial import Trial, fruitless
 
 if TYPE_CHECKING:
-    from hpo.moving.importing import Import
-    from hpo.moving.inherit import Plan
     from hpo.search.folders import TrialFolders
     from hpo.search.loop import Search
 
@@ -112,77 +110,6 @@ def enqueue_from(study: Study, where: Address, name: str) -> Study:
 
     other = snapshots.read(where, name)
     return warm_start(study, other.study, other.trials)
-
-
-def fork(study: Study, where: Address, name: str) -> Plan:
-    """Makes a study that begins with the trials of another one in the same ledger; :func:`run` continues it.
-
-    Returns:
-        What it takes over; nothing where it has done so before.
-
-    Raises:
-        InputError: When nothing can be taken over, or the study's file names another study.
-        StudyNotFound: When there is no other study.
-        StudyConflict: When the study has trials already.
-    """
-    from hpo.ledger import snapshots
-    from hpo.moving import inherit
-    from hpo.search.edited import open_edited
-
-    if study.inherits.study not in (None, name):
-        rule = f"must be {name}, the study that is forked"
-        raise InputError(f"{study.file}: from.study: {rule}, got {study.inherits.study}", key="from.study", rule=rule)
-    planned = inherit.plan(study, where, name)  # before the ledger has the study: a mistake leaves nothing behind
-    known = study.name in snapshots.names(where) and snapshots.read(where, study.name).study.inherits.study == name
-    with closing(open_edited(where, study, lambda remark: None)[0]) as ledger:
-        inherit.take_over(ledger.study, where, ledger, name)
-    return dataclasses.replace(planned, trials=(), left=(), again=True) if known else planned
-
-
-def bring_in(
-    study: Study,
-    where: Address,
-    found: Sequence[Trial],
-    names: Mapping[str, str],
-    *,
-    word: str,
-    strict: bool,
-    dry_run: bool = False,
-) -> Import:
-    """Imports trials into a study that is not being run, which is made when absent; arguments as for ``prepare``.
-
-    Args:
-        study: The study.
-        where: Its ledger.
-        found: What a source has.
-        names: The source's names by the study's, where they differ.
-        word: What a row of the source is called.
-        strict: A parameter that the study does not have makes a row invalid.
-        dry_run: Only find out.
-
-    Raises:
-        StudyLocked: When the study is being run.
-        StudyConflict: When its file contradicts the ledger.
-    """
-    from hpo.ledger import snapshots
-    from hpo.ledger.ledger import Ledger
-    from hpo.moving.importing import prepare
-    from hpo.search.edited import open_edited
-
-    there = where.path is None or where.path.exists()
-    known = snapshots.read(where, study.name) if there and study.name in snapshots.names(where) else None
-    chosen = prepare(study, found, known.trials if known else [], names, word=word, strict=strict)
-    if dry_run or not chosen.trials:
-        return chosen
-    if known and known.study.resolved == study.resolved:  # as edited, which must not look like a changed file
-        ledger = Ledger.reopen(where, study.name)
-    else:
-        ledger, _ = open_edited(where, study, to_stderr)
-    with closing(ledger):
-        chosen = prepare(study, found, ledger.loaded, names, word=word, strict=strict)
-        first = len(ledger.loaded)
-        ledger.take([dataclasses.replace(trial, number=first + trial.number) for trial in chosen.trials])
-    return chosen
 
 
 # A search ----------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ LAYERS = (
     (
         "hpo.service",
         "hpo.requests",
+        "hpo.transfers",
         "hpo.serve",
         "hpo.checks",
         "hpo.executors",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo import service
+from hpo import service, transfers
 from hpo.cli.options import AsJson, Name, Names, Storage, at_storage, complete_name, read_name, read_path
 from hpo.cli.studies import choose
 from hpo.cli.text import out, print_json, write, write_bytes, write_lines
@@ -45,7 +45,7 @@ def fork(
 ) -> None:
     """Begin a new study with the trials of another one: its sampler knows them, and they are not run again."""
     study, where = load(study_file), service.open_ledger(storage)
-    planned = service.fork(study, where, name)
+    planned = transfers.fork(study, where, name)
     if as_json:
         left = [{"number": number, "reason": reason} for number, reason in planned.left]
         keys = {"trials": len(planned.trials), "as": planned.how, "changed": list(planned.changed), "left": left}
@@ -118,7 +118,7 @@ def import_trials(
 
         trials = mlflow_trials(absolute_uri(expand(mlflow[0])), mlflow[1])
     word = {"--csv": "row", "--optuna": "trial", "--mlflow": "run"}[chosen[0]]
-    done = service.bring_in(parsed, where, trials, names, word=word, strict=bool(optuna), dry_run=dry_run)
+    done = transfers.bring_in(parsed, where, trials, names, word=word, strict=bool(optuna), dry_run=dry_run)
     _print_import(parsed.name, done, dry_run=dry_run, as_json=as_json)
     if done.refused and not done.trials and not done.known:
         raise InputError(f"import: none of {len(done.refused)} {word}s can be imported into {parsed.name}; see above")
@@ -169,9 +169,7 @@ def copy(
     where = service.open_ledger(storage)
     chosen = choose(names, where, "copy")
     target = service.open_ledger(to, create=True)
-    from hpo.ledger.copy import copy as copy_study
-
-    copied = {name: copy_study(where, name, target) for name in chosen}
+    copied = {name: transfers.copy(where, name, target) for name in chosen}
     if as_json:
         rows = [{"name": name, "trials": found.trials, "written": found.written} for name, found in copied.items()]
         print_json(rows)

@@ -74,12 +74,14 @@ def find(store: Journal | Sql, study: Study) -> int | None:
     return None
 
 
-def make(store: Journal | Sql, study: Study) -> int:
-    """Makes a study; returns its id."""
+def make(store: Journal | Sql, study: Study, noted: Mapping[str, Any]) -> int:
+    """Makes a study, with further attributes; returns its id."""
     study_id = store.create_new_study([DIRECTIONS[direction] for direction in study.objectives.values()], study.name)
     store.set_study_user_attr(study_id, UID_ATTR, uuid.uuid4().hex)
     store.set_study_user_attr(study_id, CREATED_ATTR, time.time())
     _introduce(store, study_id, study)
+    for key, value in noted.items():
+        store.set_study_user_attr(study_id, key, value)
     store.set_study_user_attr(study_id, STUDY_ATTR, as_stored(study.resolved))  # last: now the study is whole
     return study_id
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from optuna.trial import FrozenTrial
@@ -74,6 +75,7 @@ class Ledger:
         study: Study,
         notify: Notify = lambda text: None,
         adapt: Callable[[Study, Mapping[str, Any]], Study] = lambda study, attrs: study,
+        noted: Mapping[str, Any] = MappingProxyType({}),
     ) -> Ledger:
         """Locks and opens the ledger of ``study``, and makes it when absent.
 
@@ -82,6 +84,7 @@ class Ledger:
             study: The study.
             notify: Receives remarks while the storage is not available.
             adapt: Turns the study's file and its attributes in the ledger into the study to record.
+            noted: Further attributes of a study that is made: it has them from its first moment.
 
         Raises:
             StudyLocked: When another process runs the study.
@@ -98,7 +101,7 @@ class Ledger:
             if study_id is not None:
                 return study_id, adapted
             cleared = attrs.get(UID_ATTR)
-            return entry.make(store, study), study
+            return entry.make(store, study, noted), study
 
         ledger = cls._open(address, study.name, notify, found)
         ledger.cleared = cleared

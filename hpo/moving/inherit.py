@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hpo.best import ranked
-from hpo.errors import InputError, StudyConflict
+from hpo.errors import InputError, StudyConflict, StudyNotFound
 from hpo.ledger import FROM_ATTR, snapshots
 from hpo.ledger.address import Address
 from hpo.ledger.ledger import Ledger
@@ -88,7 +88,7 @@ def take_over(
     """Lets a study take over what its ``[from]`` table, or ``name``, asks for, unless that was done before.
 
     The ledger gets a note of it first, and then all trials at once. When a process dies in between, the next one does
-    the rest.
+    the rest, before it writes any trial. The note of a study that ``hpo fork`` makes is begun with the study itself.
 
     Args:
         study: The study.
@@ -118,8 +118,8 @@ def take_over(
             f"{study.file}: from.study: {study.name} took over trials of {taken['study']} at its beginning, "
             f"got {name}; choose another name"
         )
-    if taken is None or (taken["as"] == OBSERVATIONS and not ledger.loaded):
-        planned = plan(study, where, name)
+    if taken is None or "as" not in taken or (taken["as"] == OBSERVATIONS and not ledger.loaded):
+        planned = _planned(study, where, name, begun=taken is not None)
         taken = planned.note()
         ledger.set(FROM_ATTR, taken)
         if planned.how == OBSERVATIONS:
@@ -129,6 +129,18 @@ def take_over(
     if study.resolved != ledger.study.resolved:
         ledger.adopt(study)
     return study
+
+
+def _planned(study: Study, where: Address, name: str, *, begun: bool) -> Plan:
+    try:
+        return plan(study, where, name)
+    except StudyNotFound as error:
+        if not begun:
+            raise
+        raise StudyNotFound(
+            f"{study.name} was to begin with the trials of {name}, which were not taken over before the process ended, "
+            f"and now {error}; to begin without them: hpo delete {study.name}"
+        ) from None
 
 
 def _adopted(planned: Plan, *, counted: bool) -> list[Trial]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from hpo.ledger import EDITS_ATTR, FILE_ATTR
+from hpo.ledger import EDITS_ATTR, FILE_ATTR, FROM_ATTR
 from hpo.ledger.address import Address
 from hpo.ledger.ledger import Ledger
 from hpo.moving.inherit import take_over
@@ -14,7 +14,9 @@ from hpo.study import Study
 from hpo.study.edits import Edit, from_json, overlaid
 
 
-def open_edited(where: Address, study: Study, notify: Callable[[str], None]) -> tuple[Ledger, list[Edit]]:
+def open_edited(
+    where: Address, study: Study, notify: Callable[[str], None], name: str | None = None
+) -> tuple[Ledger, list[Edit]]:
     """Opens a ledger, which records the study with its edits and with what it takes over from another one.
 
     Remarks name the edits that hold, and those that no longer do.
@@ -23,6 +25,7 @@ def open_edited(where: Address, study: Study, notify: Callable[[str], None]) -> 
         where: The ledger.
         study: The study, as its file is now.
         notify: Receives remarks for the user.
+        name: The study whose trials it takes over, where its file does not say so (``hpo fork``).
 
     Returns:
         The ledger, and all edits of the study.
@@ -32,15 +35,23 @@ def open_edited(where: Address, study: Study, notify: Callable[[str], None]) -> 
     """
     before: list[Edit] = []
     after: list[Edit] = []
+    forked: str | None = None
 
     def adapt(study: Study, attrs: Mapping[str, Any]) -> Study:
+        nonlocal forked
+        forked = attrs.get(FROM_ATTR, {}).get("study")
         before[:] = from_json(attrs.get(EDITS_ATTR, ()))
         adapted, after[:] = overlaid(study, before)
         return adapted
 
-    ledger = Ledger.open(where, study, notify, adapt)
+    ledger = Ledger.open(where, study, notify, adapt, {FROM_ATTR: {"study": name}} if name else {})
     try:
-        take_over(ledger.study, where, ledger, notify=notify)
+        if ledger.cleared and forked and not (name or study.inherits.study):
+            notify(
+                f"{study.name} begins anew, because its file changed before any trial had a value; it takes over "
+                f"nothing of {forked} now; to take it over again: hpo fork {forked} {study.file}"
+            )
+        take_over(ledger.study, where, ledger, name, notify)
         if after != before:
             ledger.set(EDITS_ATTR, [asdict(edit) for edit in after])
         if ledger.get(FILE_ATTR, {}) != (unchanged := study.unchanged or {}):
@@ -54,3 +65,21 @@ def open_edited(where: Address, study: Study, notify: Callable[[str], None]) -> 
         elif not old.ended:
             notify(f"{new.key} = {new.text} (hpo set, by {new.by}) no longer holds: {new.ended}")
     return ledger, after
+
+
+def reopen_edited(where: Address, name: str) -> Ledger:
+    """Opens the ledger of a study as it is recorded, for a process that has no file of it.
+
+    If a process died while the study took over the trials of another one, that is completed.
+
+    Raises:
+        InputError: When what was to be taken over is not there any more; else as :meth:`Ledger.reopen`.
+    """
+    ledger = Ledger.reopen(where, name)
+    try:
+        if not ledger.loaded:  # trials are taken over before the first one
+            take_over(ledger.study, where, ledger)
+    except BaseException:
+        ledger.close()
+        raise
+    return ledger

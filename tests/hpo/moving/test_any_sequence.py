@@ -13,7 +13,7 @@ from histories import finished, study_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpo import service
+from hpo import transfers
 from hpo.ledger import snapshots
 from hpo.ledger.address import Address, parse
 from hpo.ledger.copy import copy
@@ -94,10 +94,10 @@ class Machine:
             )
             for r in rows
         ]
-        service.bring_in(study_of(name), self.one, found, {}, word="row", strict=True)
+        transfers.bring_in(study_of(name), self.one, found, {}, word="row", strict=True)
 
     def _fork(self, name: str, new: str, rows: range, count: int) -> None:
-        service.fork(study_of(new), self.one, name)
+        transfers.fork(study_of(new), self.one, name)
 
     def _copy(self, name: str, new: str, rows: range, count: int) -> None:
         copy(self.one, name, self.two)

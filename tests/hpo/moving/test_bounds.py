@@ -9,7 +9,7 @@ import pytest
 from command_line import CommandLine
 from histories import drawn, record, study_of
 
-from hpo import service
+from hpo import transfers
 from hpo.errors import InputError
 from hpo.ledger import snapshots
 from hpo.ledger.address import Address, parse
@@ -111,8 +111,8 @@ def test_points_to_try_again_need_not_have_reported_what_has_bounds_now(where: A
     memory = {"metrics": {"memory": {"max": 512}}}
 
     with pytest.raises(InputError, match="must have reported memory, which have bounds"):
-        service.fork(study_of("new", constraints=memory), where, "old")
-    planned = service.fork(study_of("new", constraints=memory, **{"from": {"trials": "enqueue"}}), where, "old")
+        transfers.fork(study_of("new", constraints=memory), where, "old")
+    planned = transfers.fork(study_of("new", constraints=memory, **{"from": {"trials": "enqueue"}}), where, "old")
 
     assert len(planned.trials) == 5
     assert not planned.left

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -13,20 +16,21 @@ from typing import Any
 import pytest
 from histories import drawn, finished, record, study_of, suggestions
 
-from hpo import service
+from hpo import requests, transfers
 from hpo.compare.comparison import trace
-from hpo.errors import HpoError, InputError, StudyConflict
+from hpo.errors import HpoError, InputError, StudyConflict, StudyNotFound
 from hpo.insight.usage import usage
 from hpo.ledger import snapshots
 from hpo.ledger.address import Address, parse
 from hpo.ledger.ledger import Ledger
 from hpo.moving.inherit import take_over
 from hpo.search.advisor import Advisor
-from hpo.study import Study
+from hpo.search.edited import open_edited
+from hpo.study import Study, load
 from hpo.study import parse as parse_study
 from hpo.study.budget import BudgetMeter
 from hpo.study.inherit import changes, fitted
-from hpo.trial import Direction, State, Trial, fruitless, own
+from hpo.trial import FROM, Direction, State, Trial, fruitless, own
 
 WIDE = {"lr": {"low": 0.1, "high": 2.0}, "drop": {"low": 0.0, "high": 0.5, "was": 0.0}}
 
@@ -135,7 +139,7 @@ def test_the_sampler_goes_on_as_if_the_trials_were_its_own(where: Address, sampl
     trials = drawn(old, 30, lambda params: params["lr"] * params["size"])
     record(where, old, trials)
     new = study_of("new", space=space, sampler=named)
-    assert service.fork(new, where, "old").left == []
+    assert transfers.fork(new, where, "old").left == []
 
     asked = suggestions(new, read(where, "new"))
 
@@ -151,7 +155,7 @@ def test_trials_are_taken_with_all_they_have_and_know_where_they_come_from(where
     trials = [finished(n, {"lr": lr}, lr, pruned=n == 2) for n, lr in enumerate((0.2, 0.1, 0.4, 0.8))]
     failed = Trial(4, {"lr": 0.3}, 9, State.FAILED, error="out of luck")
     record(where, old, [*trials, failed])
-    planned = service.fork(study_of("new", space={"lr": {"low": 0.15, "high": 0.9}}), where, "old")
+    planned = transfers.fork(study_of("new", space={"lr": {"low": 0.15, "high": 0.9}}), where, "old")
     assert planned.left == [(1, "lr: must be a number in [0.15, 0.9], got 0.1")]
 
     taken = read(where, "new")
@@ -163,7 +167,7 @@ def test_trials_are_taken_with_all_they_have_and_know_where_they_come_from(where
         for name in ("params", "seed", "state", "value", "started", "ended", "worker", "attempt"):
             assert getattr(mine, name) == getattr(theirs, name)
         assert tuple(mine.reports) == tuple(theirs.reports)
-    service.fork(study_of("third"), where, "new")  # the origin of a trial stays where it ran
+    transfers.fork(study_of("third"), where, "new")  # the origin of a trial stays where it ran
     assert [trial.origin for trial in read(where, "third")] == [trial.origin for trial in taken]
 
 
@@ -171,7 +175,7 @@ def test_the_budget_counts_own_trials_only_unless_told_otherwise(where: Address)
     record(where, study_of("old"), [finished(n, {"lr": 0.5}, 1.0) for n in range(6)])
     for count, used in ((False, 0), (True, 6)):
         new = study_of(f"new-{count}".lower(), budget={"trials": 10, "target": 2.0}, **{"from": {"count": count}})
-        service.fork(new, where, "old")
+        transfers.fork(new, where, "old")
         meter = BudgetMeter(new.budget, new.objectives, read(where, new.name))
         assert meter.finished == used
         assert (meter.spent() is not None) == count  # the target is reached by trials that count
@@ -182,7 +186,7 @@ def test_the_budget_counts_own_trials_only_unless_told_otherwise(where: Address)
 def test_a_point_of_a_grid_that_was_taken_over_is_not_tried_again(where: Address) -> None:
     record(where, study_of("old", space={"n": {"low": 1, "high": 3}}), [finished(0, {"n": 2}, 1.0)])
     new = study_of("new", space={"n": {"low": 1, "high": 4}}, sampler={"name": "grid"})
-    service.fork(new, where, "old")
+    transfers.fork(new, where, "old")
     trials = read(where, "new")
     assert new.budget_beside(trials).most == 3
     assert sorted(params["n"] for params in suggestions(new, trials, 3)) == [1, 3, 4]
@@ -190,7 +194,7 @@ def test_a_point_of_a_grid_that_was_taken_over_is_not_tried_again(where: Address
 
 def test_inherited_trials_are_no_evidence_and_no_running_time_of_the_new_study(where: Address) -> None:
     record(where, study_of("old"), [finished(n, {"lr": 0.5}, 1.0) for n in range(6)])
-    service.fork(study_of("new"), where, "old")
+    transfers.fork(study_of("new"), where, "old")
     trials = [*read(where, "new"), finished(6, {"lr": 0.6}, 3.0)]
     assert trace(trials, Direction.MINIMIZE).best.tolist() == [3.0]
     used = usage(trials)
@@ -218,20 +222,20 @@ def test_a_study_of_several_objectives_takes_over_all_values(where: Address) -> 
     ]
     record(where, old, trials)
     new = two_objectives("new", sampler={"name": "tpe"}, space={"lr": {"low": 0.2, "high": 0.9}})
-    planned = service.fork(new, where, "old")
+    planned = transfers.fork(new, where, "old")
     taken = read(where, "new")
     assert len(planned.left) == sum(trial.params["lr"] < 0.2 for trial in trials) > 0
     assert [trial.values for trial in taken] == [t.values for t in trials if t.params["lr"] >= 0.2]
     native = two_objectives("native", sampler={"name": "tpe"}, space={"lr": {"low": 0.2, "high": 0.9}})
     record(where, native, [replace(trial, notes={}) for trial in taken])
     assert asked(new, taken) == asked(native, read(where, "native"))
-    fewer = service.fork(study_of("fewer"), where, "old")
+    fewer = transfers.fork(study_of("fewer"), where, "old")
     assert (fewer.how, fewer.changed) == ("enqueue", ["metric", "direction", "objectives"])
     other = two_objectives(
         "other", objectives={"acc": "maximize", "loss": "minimize"}, **{"from": {"trials": "observations"}}
     )
     with pytest.raises(InputError, match='must be "enqueue", because objectives changed'):
-        service.fork(other, where, "old")
+        transfers.fork(other, where, "old")
 
 
 def asked(study: Study, trials: Sequence[Trial]) -> list[Any]:
@@ -246,7 +250,7 @@ def asked(study: Study, trials: Sequence[Trial]) -> list[Any]:
 def test_another_objective_tries_the_best_points_first(where: Address) -> None:
     record(where, study_of("old"), [finished(n, {"lr": 0.9 - n / 10}, 0.9 - n / 10) for n in range(8)])
     new = study_of("new", objective="a:c", enqueue=[{"lr": 0.45}], space={"lr": {"low": 0.3, "high": 0.9}})
-    planned = service.fork(new, where, "old")
+    planned = transfers.fork(new, where, "old")
     assert (planned.how, planned.changed) == ("enqueue", ["objective"])
     stored = snapshots.read(where, "new")
     assert stored.trials == []
@@ -259,12 +263,12 @@ def test_another_objective_tries_the_best_points_first(where: Address) -> None:
 def test_a_file_may_say_what_becomes_of_the_trials(where: Address) -> None:
     record(where, study_of("old"), [finished(0, {"lr": 0.5}, 1.0)])
     same = study_of("moved", objective="moved:b", **{"from": {"trials": "observations"}})
-    assert service.fork(same, where, "old").how == "observations"
+    assert transfers.fork(same, where, "old").how == "observations"
     again = study_of("again", **{"from": {"trials": "enqueue"}})
-    assert service.fork(again, where, "old").how == "enqueue"
+    assert transfers.fork(again, where, "old").how == "enqueue"
     other = study_of("other", metric="acc", **{"from": {"trials": "observations"}})
     with pytest.raises(InputError, match=r'other.toml: from.trials: must be "enqueue", because metric changed'):
-        service.fork(other, where, "old")
+        transfers.fork(other, where, "old")
 
 
 # What can go wrong ---------------------------------------------------------------------------------------------------
@@ -290,11 +294,11 @@ def test_what_cannot_be_forked_is_refused_and_leaves_nothing(where: Address) -> 
     ]
     for study, name, kind, said in cases:
         with pytest.raises(kind, match=said):
-            service.fork(study, where, name)
+            transfers.fork(study, where, name)
     assert snapshots.names(where) == ["empty", "old", "used"]
-    service.fork(study_of("new"), where, "old")
+    transfers.fork(study_of("new"), where, "old")
     with pytest.raises(StudyConflict, match="new took over trials of old at its beginning, got used"):
-        service.fork(study_of("new"), where, "used")
+        transfers.fork(study_of("new"), where, "used")
 
 
 @pytest.mark.parametrize("dies", ["before", "after"])
@@ -311,15 +315,86 @@ def test_a_fork_that_dies_is_completed_by_the_next_process(
 
     monkeypatch.setattr(Ledger, "take", dying)
     with pytest.raises(KeyboardInterrupt):
-        service.fork(new, where, "old")
+        transfers.fork(new, where, "old")
     monkeypatch.setattr(Ledger, "take", take)
     assert len(read(where, "new")) == (4 if dies == "after" else 0)
 
     with closing(Ledger.open(where, new)) as ledger:  # as `hpo run` does
         take_over(new, where, ledger)
-    service.fork(new, where, "old")  # and nothing is taken twice
+    transfers.fork(new, where, "old")  # and nothing is taken twice
 
     assert [trial.origin and trial.origin.number for trial in read(where, "new")] == [0, 1, 2, 3]
+
+
+def forked_and_killed(where: Address, file: Path, patch: str) -> None:
+    """``hpo fork old new.toml`` in a process that kills itself where the patch says."""
+    file.write_text(NEW_FILE)
+    code = f"import os, signal, sys\nfrom hpo.ledger.ledger import Ledger\n{patch}\nfrom hpo.cli import main\nmain()"
+    words = ["fork", "old", str(file), "--storage", where.url]
+    ended = subprocess.run([sys.executable, "-c", code, *words], timeout=120, check=False)
+    assert ended.returncode == -signal.SIGKILL
+
+
+NEW_FILE = """
+name = "new"
+objective = "a:b"
+metric = "loss"
+direction = "minimize"
+space.lr = { low = 0.1, high = 0.9 }
+budget.trials = 50
+"""
+# The fork is killed when it has made the study, or when it has noted what it takes over.
+KILL = "lambda *given: os.kill(os.getpid(), signal.SIGKILL)"
+
+
+@pytest.mark.parametrize("patch", [f"Ledger.set = {KILL}", f"Ledger.take = {KILL}"])
+@pytest.mark.parametrize("by", ["add", "import", "copy", "run", "fork"])
+def test_whoever_comes_first_completes_a_fork_that_was_killed(
+    where: Address, tmp_path: Path, by: str, patch: str
+) -> None:
+    record(where, study_of("old"), [finished(n, {"lr": 0.5}, float(n)) for n in range(4)])
+    file, other = tmp_path / "new.toml", parse(f"sqlite:///{tmp_path / 'other'}")
+    forked_and_killed(where, file, patch)
+    assert read(where, "new") == []
+
+    if by == "add":
+        assert requests.ask(where, "new", "add", {"point": {"lr": 0.25}})["number"] == 4
+    elif by == "import":
+        mine = replace(finished(7, {"lr": 0.25}, 1.0), notes={FROM: ["row", "table", 7]})
+        transfers.bring_in(snapshots.read(where, "new").study, where, [mine], {}, word="row", strict=True)
+    elif by == "copy":
+        assert transfers.copy(where, "new", other).trials == 4
+        assert [trial.origin for trial in read(other, "new")] == [trial.origin for trial in read(where, "new")]
+    elif by == "run":
+        open_edited(where, load(file), lambda remark: None)[0].close()
+    else:
+        assert not transfers.fork(load(file), where, "old").again
+
+    taken = read(where, "new")
+    uid = snapshots.uid(where, "old")
+    assert [trial.origin for trial in taken[:4]] == [(uid, "old", number) for number in range(4)]
+    assert [trial.params["lr"] for trial in taken[4:]] == ([0.25] if by in ("add", "import") else [])
+    assert transfers.fork(load(file), where, "old").again
+    assert len(read(where, "new")) == len(taken)
+
+
+def test_a_killed_fork_whose_old_study_is_gone_says_so(where: Address, tmp_path: Path) -> None:
+    record(where, study_of("old"), [finished(0, {"lr": 0.5}, 1.0)])
+    forked_and_killed(where, tmp_path / "new.toml", f"Ledger.take = {KILL}")
+    snapshots.delete(where, "old")
+    with pytest.raises(StudyNotFound, match=r"new was to begin with .* of old, .* to begin without them: hpo d"):
+        requests.ask(where, "new", "add", {"point": {"lr": 0.25}})
+
+
+def test_a_fork_that_begins_anew_without_the_old_study_says_so(where: Address) -> None:
+    record(where, study_of("old"), [finished(0, {"lr": 0.5}, 1.0)])
+    transfers.fork(study_of("new", objective="a:c"), where, "old")
+    remarks: list[str] = []
+    open_edited(where, study_of("new", objective="a:d"), remarks.append)[0].close()
+    assert [remark for remark in remarks if "hpo fork old new.toml" in remark]
+    transfers.fork(study_of("new", objective="a:e"), where, "old")
+    open_edited(where, study_of("new", objective="a:e"), remarks.append)[0].close()
+    assert len(remarks) == 1
 
 
 # Where it is shown ---------------------------------------------------------------------------------------------------
@@ -331,7 +406,7 @@ def test_the_report_says_where_trials_come_from(where: Address) -> None:
 
     record(where, study_of("old"), [finished(n, {"lr": 0.5}, 1.0) for n in range(6)])
     new = study_of("new")
-    service.fork(new, where, "old")
+    transfers.fork(new, where, "old")
     trials = [*read(where, "new"), finished(6, {"lr": 0.6}, 3.0)]
     page = render(new, trials, {}, study_insight(new, trials, resamples=0))
     assert "7 complete, 6 from old" in page
