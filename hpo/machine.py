@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -31,6 +32,18 @@ def absolute_uri(uri: str) -> str:
         return uri
     path, question, options = rest[1:].partition("?")
     return f"sqlite:///{absolute(path)}{question}{options}" if path else uri
+
+
+@contextmanager
+def working_folder() -> Iterator[None]:
+    """Keeps the working folder, whatever the code in the block does with it: changes, moves or deletes it."""
+    here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # it may not be entered any more; then this process stays where it is
+            os.chdir(here)
+        os.close(here)
 
 
 def settle() -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import importlib
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import chdir, closing
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from hpo.execution.guest import Guest
 from hpo.executors import Executors
 from hpo.interrupts import OnInterrupt
 from hpo.ledger.address import Address, parse, probe, reason, redact
-from hpo.machine import absolute, absolute_uri, settle
+from hpo.machine import absolute, absolute_uri, settle, working_folder
 from hpo.progress import Notify, Progress, to_stderr
 from hpo.study import Study
 from hpo.study.edits import workers
@@ -209,7 +209,7 @@ def _search(
     """Searches until the budget is spent or the user interrupts, and fetches the trials' folders from other nodes."""
     if not search.done:
         with (
-            chdir("."),  # a trial in this process may change the working folder
+            working_folder(),  # a trial in this process may change the working folder
             interrupts.handled(lambda: search.interrupt(stop=on_interrupt is OnInterrupt.stop), notify),
             executors.open(search.study) as executor,
             folders.gathering(executors.nodes(), search.trials, uid),

@@ -10,7 +10,6 @@ import signal
 import struct
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import chdir
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from pickle import HIGHEST_PROTOCOL, dumps  # by name: the study's code may replace what modules hold
@@ -21,7 +20,7 @@ from hpo.errors import HpoError
 from hpo.execution import Ended, Event, Outcome, Reported, Task
 from hpo.execution.worker import Worker, error_text
 from hpo.imports import look_in, raised
-from hpo.machine import lenient
+from hpo.machine import lenient, working_folder
 
 # Bytes of reports after which the child asks the parent to read them: half of what a pipe holds.
 HALF = 1 << 15
@@ -105,7 +104,7 @@ def main(events: Connection, stops: Connection, reports: int, output: int) -> No
 def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """What a call gives or raises, as ``Connection.recv`` takes it."""
     try:
-        with chdir("."):  # the next trial starts where it would without this call
+        with working_folder():  # the next trial starts where it would without this call
             return ForkingPickler.dumps((function(*arguments), None))
     except BaseException as error:  # also an exit of the study's own code: only the parent ends this process
         own = isinstance(error, HpoError) and type(error).__module__ == HpoError.__module__

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from hpo.execution import Job
 from hpo.execution.inline import THREADS, variables
 from hpo.execution.process import Child, ChildDied, ChildFailed
 from hpo.imports import look_in
+from hpo.machine import working_folder
 from hpo.study import Study
 
 # Seconds for which reports may wait for each other: where a pruner decides by them, and where people only look at them.
@@ -71,7 +71,7 @@ class Guest:
         """
         if (child := self.start()) is None:
             look_in(*self.job.path)
-            with chdir("."), variables(self.job.env):  # whatever the user's own code does, the working folder stays
+            with working_folder(), variables(self.job.env):  # of the driver, whose folder stays the same
                 return function(*arguments)
         try:
             return child.call(function, *arguments, limit=limit)

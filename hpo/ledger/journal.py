@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -209,6 +211,17 @@ class Journal(JournalStorage):
     def forget(self, study_id: int, key: str) -> None:
         """Removes a study's attribute with a request: those who read the journal drop it at this line."""
         self.set_study_user_attr(study_id, key, None)
+
+    def save(self, file: FileIO, into: Path) -> None:
+        """Copies the journal, which may have lost its name.
+
+        Args:
+            file: The journal, open.
+            into: The copy.
+        """
+        file.seek(0)
+        with into.open("wb") as copy:
+            shutil.copyfileobj(file, copy)
 
     def hang_up(self) -> None:
         """Nothing is needed: every wait for a file has its own time limit."""

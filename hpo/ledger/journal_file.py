@@ -31,6 +31,8 @@ _APPEND = (1 << 62) - 1
 APPEND_TIMEOUT = 10.0
 # About how many bytes of lines are parsed together.
 _TOGETHER = 1 << 17
+# Bytes of a writer's last line by which it knows its place in the file again.
+_END = 256
 # Seconds after which a lock of Optuna's that did not change belongs to a dead writer: a live one needs milliseconds.
 OPTUNA_LOCK_TIMEOUT = 5.0
 
@@ -55,6 +57,7 @@ class JournalFile(JournalFileBackend):
         self._batch: list[dict[str, Any]] | None = None
         self._written = 0  # lines by this writer
         self._sound_size = -1  # of the file, when its end was last known to be sound
+        self._end = b""  # what this writer wrote there
         self.start_at(None)
         super().__init__(str(path))
 
@@ -135,6 +138,12 @@ class JournalFile(JournalFileBackend):
         data = memoryview(b"".join(encode(log, self._written + i) for i, log in enumerate(logs, start=1)))
         with appending(self.path) as file:
             size = file.seek(0, os.SEEK_END)
+            end = os.pread(file.fileno(), len(self._end), max(0, self._sound_size - len(self._end)))
+            if end != self._end:
+                raise StorageError(
+                    f"the ledger {self.path} was shortened or overwritten by another program during the search; to "
+                    f"keep what is sound: hpo doctor --repair {self.path}"
+                )
             if size != self._sound_size:
                 size = _cut_unreadable_end(file)
             written = 0
@@ -145,7 +154,7 @@ class JournalFile(JournalFileBackend):
             except OSError:  # a full disk, say: leave no half record behind
                 file.truncate(size)
                 raise
-        self._sound_size = size + len(data)
+        self._sound_size, self._end = size + len(data), bytes(data[-_END:])
         self._written += len(logs)
 
 

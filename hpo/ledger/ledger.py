@@ -16,6 +16,7 @@ from hpo.ledger import CREATED_ATTR, FOLDER_ATTR, STUDY_ATTR, UID_ATTR, check_at
 from hpo.ledger.address import Address, reason
 from hpo.ledger.inbox import Inbox
 from hpo.ledger.record import Records
+from hpo.ledger.rescue import rescue
 from hpo.study import Study, parse
 from hpo.study.values import as_stored
 from hpo.trial import Trial
@@ -231,6 +232,8 @@ class Ledger:
                 try:
                     self._held.ensure()
                     return write(again)
+                except lock.LedgerGone as gone:
+                    raise StorageError(f"{gone}; {rescue(gone, self._store)}") from gone
                 except self._store.failures as error:
                     self._reason = reason(error.__cause__ or error)
                     if not self._store.is_passing(error) or time.monotonic() - began > self._patience:

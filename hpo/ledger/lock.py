@@ -44,6 +44,20 @@ _HOLDER = """
 """
 
 
+class LedgerGone(StorageError):
+    """The ledger's file is no longer where it was; perhaps it is only open, here.
+
+    Args:
+        what: What became of it.
+        path: Where it was.
+        file: The file, still open.
+    """
+
+    def __init__(self, what: str, path: Path, file: FileIO) -> None:
+        super().__init__(f"the ledger {path} was {what} during the search")
+        self.path, self.file = path, file
+
+
 class Lock(Protocol):
     """Held from its creation to :meth:`release`."""
 
@@ -53,7 +67,7 @@ class Lock(Protocol):
         Raises:
             ConnectionError: While that cannot be done.
             StudyLocked: When another process has it now.
-            StorageError: When the ledger's file is no longer the one that was locked.
+            LedgerGone: When the ledger's file is no longer the one that was locked.
         """
 
     def hang_up(self) -> None:
@@ -146,8 +160,12 @@ class FileLock:
         pass
 
     def ensure(self) -> None:
-        if not os.path.samestat(self._path.stat(), os.fstat(self._file.fileno())):
-            raise StorageError(f"the ledger {self._path} was replaced by another file during the search")
+        try:
+            found = self._path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise LedgerGone("deleted or moved", self._path, self._file) from None
+        if not os.path.samestat(found, os.fstat(self._file.fileno())):
+            raise LedgerGone("replaced by another file", self._path, self._file)
 
     def release(self) -> None:
         if not self._file.closed:

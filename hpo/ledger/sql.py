@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
+from io import FileIO
 from pathlib import Path
 from typing import Any, ClassVar
 from weakref import WeakSet
@@ -212,6 +213,17 @@ class Sql(RDBStorage):
         wanted = select(model.key, model.value_json).where(model.study_id == study_id, model.key.startswith(REQUEST))
         with Session(self.engine) as session:
             return {key: _loaded(text) for key, text in session.execute(wanted)}
+
+    def save(self, file: FileIO, into: Path) -> None:
+        """Copies a sqlite database, which may have lost its name; arguments as for ``Journal.save``."""
+        connection: Any = self.engine.raw_connection()
+        try:
+            with closing(sqlite3.connect(into)) as copy:
+                connection.driver_connection.backup(copy)
+        except sqlite3.Error as error:
+            raise OSError(f"{into}: {error}") from error
+        finally:
+            connection.close()
 
     def hang_up(self) -> None:
         """Ends the connections to a server that does not answer, so that the call that waits for it fails."""

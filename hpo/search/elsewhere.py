@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -123,7 +124,12 @@ class FoldersElsewhere:
             self._nodes.sweep(self.uid, self.places.values())
 
     def _forget(self, number: int) -> str:
-        (self._own / str(number) / PLACE).unlink(missing_ok=True)
+        file = self._own / str(number) / PLACE
+        try:
+            with suppress(NotADirectoryError):  # a file is where the folder was: nothing is left to forget
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            self._notify(f"the file {file} is left: {error.strerror or error}")
         return self.places.pop(number, "")
 
 

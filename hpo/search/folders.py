@@ -228,6 +228,7 @@ def remove(folder: Path, notify: Callable[[str], object]) -> None:
         if folder.is_dir() and not folder.is_symlink():
             shutil.rmtree(folder)
         else:
-            folder.unlink(missing_ok=True)
+            with suppress(NotADirectoryError):  # a file is where the folder above was
+                folder.unlink(missing_ok=True)
     except OSError as error:
         notify(f"the folder {folder} is left: {error.strerror or error}")

@@ -162,11 +162,11 @@ class CommandLine:
         """``hpo run s.toml``, quickly."""
         return self("run", "s.toml", *QUICK, *words, code=code)
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """A command in a process of its own, which the test must end."""
+    def start(self, *words: str, at: Path | None = None) -> subprocess.Popen[str]:
+        """A command in a process of its own, in this folder or at another place, which the test must end."""
         return subprocess.Popen(
             [sys.executable, "-m", "hpo", *words],
-            cwd=self.folder,
+            cwd=at or self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
