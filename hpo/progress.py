@@ -31,7 +31,8 @@ MOST, NOTICE = 10_000, 5.0
 def to_stderr(text: str) -> None:
     """Writes a remark to standard error; one that cannot be written is dropped, because no search ends for that."""
     line = text.removeprefix("\n")
-    _write(f"{chr(10) * text.startswith(chr(10))}hpo: {cut(line, MOST)}\n")
+    prefix = "" if line.startswith("hpo ") else "hpo: "  # a message that begins with the command says it already
+    _write(f"{chr(10) * text.startswith(chr(10))}{prefix}{cut(line, MOST)}\n")
 
 
 def _write(text: str) -> None:

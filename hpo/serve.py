@@ -11,7 +11,9 @@ import hmac
 import json
 import os
 import secrets
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,24 @@ from hpo import requests
 from hpo.errors import HpoError, InputError, StorageError
 from hpo.ledger import snapshots
 from hpo.ledger.address import Address
+from hpo.text import suggest
 
-# What may be asked: the same names as the commands have.
-REQUESTS = ("ask", "renew", "tell", "add", "set", "stop-trial", "discard", "retry")
+# What may be asked, with the keys of its body, each with whether it must be there. The same names as the commands have.
+REQUESTS: dict[str, dict[str, bool]] = {
+    "ask": {"seconds": False},
+    "renew": {"trial": True, "seconds": False, "lease": False},
+    "tell": {
+        **{"trial": True, "value": False, "report": False, "failed": False, "infeasible": False},
+        "lease": False,
+    },
+    "add": {"point": True},
+    "set": {"edits": False, "reset": False},
+    "stop-trial": {"trial": True},
+    "discard": {"trial": True, "why": False, "undo": False},
+    "retry": {"trials": False},
+}
+# The keys of which a body needs one.
+ONE_OF = {"tell": ("value", "report", "failed", "infeasible"), "set": ("edits", "reset"), "discard": ("why", "undo")}
 # Bytes of a request's body; seconds for which a silent client keeps a thread.
 LARGEST, SILENT = 1 << 20, 30.0
 HOSTS = ("127.0.0.1", "localhost")
@@ -94,18 +111,44 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "hpo", ""
 
     def do_GET(self) -> None:
+        if not self._admitted():
+            return
+        if self.path == "/":
+            self._work(lambda: snapshots.head(self.server.where, self.server.name))
+        else:
+            self._not_here("GET / shows the study")
+
+    do_HEAD = do_GET
+
+    def __getattr__(self, name: str) -> Callable[[], object]:
+        """What its base class calls for the methods that have no function here."""
+        if not name.startswith("do_"):
+            raise AttributeError(name)
+        return self._other_method
+
+    def _other_method(self) -> None:
         if self._admitted():
-            if self.path != "/":
-                self._answer(404, {"error": f"there is no {self.path}; GET / shows the study"})
-            else:
-                self._work(lambda: snapshots.head(self.server.where, self.server.name))
+            self._not_here("only GET, HEAD and POST are answered")
+
+    def _not_here(self, advice: str) -> None:
+        """Says that there is no such path, or with which method it is asked."""
+        allowed = "GET, HEAD" if self.path == "/" else "POST" if self.path[1:] in REQUESTS else None
+        if allowed is None:
+            self._answer(404, {"error": f"there is no {self.path}; {advice}"})
+        else:
+            rule = f"the method must be {allowed.replace(', ', ' or ')}"
+            self._answer(405, {"error": f"{self.path}: {rule}, got {self.command}"}, Allow=allowed)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What its base class finds wrong with a request; as JSON, like every other answer."""
+        self._answer(int(code), {"error": message or HTTPStatus(code).phrase})
 
     def do_POST(self) -> None:
         if not self._admitted():
             return
         do = self.path.removeprefix("/")
         if do not in REQUESTS:
-            self._answer(404, {"error": f"there is no {self.path}; POST to one of /{', /'.join(REQUESTS)}"})
+            self._not_here(f"POST to one of /{', /'.join(REQUESTS)}")
             return
         length = self.headers.get("Content-Length", "" if "Transfer-Encoding" in self.headers else "0")
         if not length.isdecimal() or len(length) > len(str(LARGEST)) or int(length) > LARGEST:
@@ -118,8 +161,13 @@ class _Handler(BaseHTTPRequestHandler):
         if not isinstance(given, dict):
             self._answer(400, {"error": "the body must be a JSON object"})
             return
+        if wrong := _wrong_keys(do, given):
+            self._answer(400, {"error": f"POST /{do}: {wrong}"})
+            return
         if do in ("ask", "renew"):
             given.setdefault("seconds", 600)
+        if do == "retry":
+            given.setdefault("trials", [])
         self._work(lambda: requests.ask(self.server.where, self.server.name, do, given))
 
     def _admitted(self) -> bool:
@@ -140,15 +188,32 @@ class _Handler(BaseHTTPRequestHandler):
             refused = isinstance(error, InputError) and not isinstance(error, StorageError)
             self._answer(400 if refused else 503, {"error": str(error)})
 
-    def _answer(self, status: int, answer: dict[str, Any]) -> None:
+    def _answer(self, status: int, answer: dict[str, Any], **headers: str) -> None:
         body = json.dumps(answer).encode() + b"\n"
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
+        for header, words in headers.items():
+            self.send_header(header, words)
         self.send_header("Connection", "close")  # nothing reads the rest of a refused body
         with suppress(ConnectionError):  # who asked has gone
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(b"" if self.command == "HEAD" else body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its base class's name
         """No line per request."""
+
+
+def _wrong_keys(do: str, given: Mapping[str, Any]) -> str | None:
+    """What is wrong with the keys of a body; None where nothing is."""
+    known = REQUESTS[do]
+    missing = next((key for key, needed in known.items() if needed and given.get(key) is None), None)
+    if missing is not None:
+        return f"the body needs the key {missing!r}; its keys are {', '.join(known)}"
+    unknown = next((key for key in given if key not in known), None)
+    if unknown is not None:
+        return f"the body has an unknown key {unknown!r}{suggest(unknown, known)}; its keys are {', '.join(known)}"
+    keys = ONE_OF.get(do, ())
+    if keys and all(given.get(key) is None for key in keys):
+        return f"the body needs one of the keys {', '.join(keys)}"
+    return None

@@ -84,7 +84,8 @@ def bring_in(
     else:
         ledger, _ = open_edited(where, study, to_stderr)
     with closing(ledger):
-        chosen = prepare(study, found, ledger.loaded, names, word=word, strict=strict)
+        if ledger.loaded != (known.trials if known else []):  # another process was faster
+            chosen = prepare(study, found, ledger.loaded, names, word=word, strict=strict)
         first = len(ledger.loaded)
         ledger.take([dataclasses.replace(trial, number=first + trial.number) for trial in chosen.trials])
     return chosen

@@ -202,11 +202,11 @@ def export(
         raise InputError("--parquet: is not for terminals; name a file with --out, or use a pipe", key="--parquet")
     where = service.open_ledger(storage)
     from hpo.ledger import snapshots
-    from hpo.moving.export import FORMATS, report_rows, trial_rows
+    from hpo.moving.export import FORMATS, heading, report_rows, trial_rows
 
     found = snapshots.read(where, name)
     rows = report_rows(found.trials) if reports else trial_rows(found.trials, found.study.objectives)
-    data = FORMATS[kind](rows)
+    data = FORMATS[kind](rows, heading(found.study, reports=reports))
     if file is None:
         write_bytes(data)
         return

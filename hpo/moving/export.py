@@ -9,13 +9,18 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
-from hpo.trial import Trial
+from hpo.study import Study
+from hpo.trial import CONSTRAINTS, Trial
 
 Row = dict[str, Any]
 # The columns that hold times, in seconds since the epoch.
 MOMENTS = ("started", "ended", "time")
+# The trial's own columns that do not hold text.
+OWN_TYPES = {"number": int, "seed": int, "attempt": int, "reports": int, "feasible": bool, "seconds": float}
+NO_HEAD: Mapping[str, type] = MappingProxyType({})
 # What a spreadsheet would run as a formula if it were a cell's text (OWASP, "CSV Injection"), perhaps behind our mark.
 _FORMULA, _MARK = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]"), "'"
 
@@ -74,21 +79,34 @@ def _prefixed(prefix: str, values: Mapping[str, Any]) -> Row:
     return {prefix + name: value for name, value in values.items()}
 
 
-def columns(rows: Sequence[Row]) -> list[str]:
-    """The names of all columns: the trial's own facts, then parameters, then metrics."""
-    names = dict.fromkeys(name for row in rows for name in row)  # a set that keeps its order
+def heading(study: Study, *, reports: bool = False) -> dict[str, type]:
+    """The columns that a table of a study has in any case, also without trials, each with the type of its values."""
+    metrics = dict.fromkeys((f"metrics.{name}" for name in {**study.objectives, **study.bounds}), float)
+    if reports:
+        return {"number": int, "step": int, "time": float, **metrics}
+    judged = {CONSTRAINTS: ()} if study.bounds else {}
+    sample = Trial(0, {}, 0, values=(0.0,) * len(study.objectives), notes=judged)
+    (row,) = trial_rows([sample], study.objectives)
+    own = {name: OWN_TYPES.get(name, float if name.startswith("value") else str) for name in row}
+    params = {f"params.{one.name}": type(one.from_unit(0.5)) for one in study.space.parameters}
+    return own | params | metrics
+
+
+def columns(rows: Sequence[Row], head: Iterable[str] = ()) -> list[str]:
+    """The names of all columns: the trial's own facts, then parameters, then metrics; first those of the ``head``."""
+    names = dict.fromkeys((*head, *(name for row in rows for name in row)))  # a set that keeps its order
     return sorted(names, key=lambda name: name.startswith("params.") or 2 * name.startswith("metrics."))
 
 
 # Formats -----------------------------------------------------------------------------------------------------------
 
 
-def to_csv(rows: Sequence[Row]) -> bytes:
+def to_csv(rows: Sequence[Row], head: Mapping[str, type] = NO_HEAD) -> bytes:
     """A table with a head, in UTF-8; a value that is absent is an empty cell, and a list or table is JSON.
 
     A text that a spreadsheet would take for a formula has a quote in front, which :func:`plain_text` takes away.
     """
-    names = columns(rows)
+    names = columns(rows, head)
     lines = [_line(names), *(_line([_cell(_dated(name, row.get(name))) for name in names]) for row in rows)]
     return "".join(lines).encode(errors="backslashreplace")  # halves of characters
 
@@ -110,27 +128,29 @@ def plain_text(cell: str) -> str:
     return cell.removeprefix(_MARK) if _FORMULA.match(cell) else cell
 
 
-def to_json(rows: Sequence[Row]) -> bytes:
+def to_json(rows: Sequence[Row], head: Mapping[str, type] = NO_HEAD) -> bytes:
     """A list of objects, one per line. As in all JSON of hpo, times are numbers, and NaN and infinities are null."""
     lines = [json.dumps({name: _finite(value) for name, value in row.items()}) for row in rows]
     return ("[\n  " + ",\n  ".join(lines) + "\n]\n" if lines else "[]\n").encode()
 
 
-def to_parquet(rows: Sequence[Row]) -> bytes:
+def to_parquet(rows: Sequence[Row], head: Mapping[str, type] = NO_HEAD) -> bytes:
     """The rows as typed columns: numbers are numbers, and times are timestamps in UTC.
 
-    A column with values of several kinds, as a choice may have them, holds JSON.
+    A column with values of several kinds, as a choice may have them, holds JSON. One without values has the type that
+    ``head`` says.
     """
     import pyarrow
     from pyarrow import parquet
 
     buffer = io.BytesIO()
-    table = pyarrow.table({name: _array(name, [row.get(name) for row in rows]) for name in columns(rows)})
+    names = columns(rows, head)
+    table = pyarrow.table({name: _array(name, [row.get(name) for row in rows], head.get(name, str)) for name in names})
     parquet.write_table(table, buffer)
     return buffer.getvalue()
 
 
-def _array(name: str, values: Sequence[Any]) -> Any:
+def _array(name: str, values: Sequence[Any], otherwise: type) -> Any:
     import pyarrow
 
     if name in MOMENTS:
@@ -146,7 +166,7 @@ def _array(name: str, values: Sequence[Any]) -> Any:
         value.encode(errors="backslashreplace").decode() if kinds == {str} and value else value for value in values
     ]
     types = {bool: pyarrow.bool_(), int: pyarrow.int64(), float: pyarrow.float64()}
-    return pyarrow.array(values, types.get(next(iter(kinds), str), pyarrow.string()))
+    return pyarrow.array(values, types.get(next(iter(kinds), otherwise), pyarrow.string()))
 
 
 def _dated(name: str, value: Any) -> Any:

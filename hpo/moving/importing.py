@@ -136,14 +136,14 @@ def _meant(study: Study, name: str, value: Any) -> Any:
     Raises:
         ValueError: When the study accepts several.
     """
+    if not isinstance(value, str):
+        return value
     fits: Callable[[Any], bool]
     if name in study.fixed:
         fits = lambda other: same(other, study.fixed[name])  # noqa: E731
     elif name in study.space.names:
         fits = study.space[name].contains
     else:
-        return value
-    if not isinstance(value, str):
         return value
     readings = list(_readings(value))
     fitting = [reading for reading in readings if fits(reading)]

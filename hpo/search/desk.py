@@ -104,7 +104,7 @@ class Desk:
         else:
             wanted, reset = request.take("edits", _texts), request.take("reset", _texts)
             if not wanted and not reset:
-                raise request.error("edits", "needs KEY=VALUE, or --reset KEY")
+                raise request.refusal("needs KEY=VALUE, or --reset KEY", "edits")
             if reset:
                 study, edits = undone(study, edits, reset, request=letter, by=request.by)
             if wanted:
@@ -160,7 +160,8 @@ class Desk:
         number = trial.number
         if trial.finished:
             if trial.notes.get(BY_HAND, {}).get("do") != request.do:
-                raise request.error("trial", f"trial {number} has ended already: {trial.state}", number, got="")
+                leave = f"to leave it out: hpo discard {search.study.name} {number} --why TEXT"
+                raise request.refusal(f"trial {number} has ended already: {trial.state}; {leave}", value=number)
             return {"number": number, "state": trial.state, **trial.scored(search.study.objectives)}
         running = search.running.get(number) or search.leased.get(number)
         if running is not None and running.stopping:
@@ -182,12 +183,8 @@ class Desk:
         number, undo = trial.number, request.get("undo") is True
         why = "" if undo else request.take("why", text)
         if not trial.finished:
-            raise request.error(
-                "trial",
-                f"trial {number} has not ended; to end it: hpo stop-trial {search.study.name} {number}",
-                number,
-                got="",
-            )
+            rule = f"trial {number} has not ended; to end it: hpo stop-trial {search.study.name} {number}"
+            raise request.refusal(rule, value=number)
         marks = dict(self._ledger.get(DISCARDED_ATTR, {}))
         if undo and (mark := marks.pop(str(number), None)) is not None:
             notes = {key: value for key, value in trial.notes.items() if key != DISCARDED_ATTR}
@@ -212,12 +209,12 @@ class Desk:
         wanted = [request.trial(search.trials, number) for number in request.take("trials", _numbers)]
         for trial in wanted:
             if trial.state is not State.FAILED:
-                raise request.error(
-                    "trial", f"trial {trial.number} has not failed: {trial.state}", trial.number, got=""
-                )
+                another = f"to try its parameters again: hpo add {search.study.name} PARAMETER=VALUE ..."
+                rule = f"trial {trial.number} has not failed: {trial.state}; {another}"
+                raise request.refusal(rule, value=trial.number)
             if trial.number in again:
                 rule = f"trial {trial.number} was run again already, as trial {again[trial.number]}"
-                raise request.error("trial", rule, trial.number, got="")
+                raise request.refusal(rule, value=trial.number)
         failed = [trial for trial in search.trials if trial.state is State.FAILED and trial.number not in again]
         for trial in wanted or failed:
             if all(made.notes[RETRY_OF] != trial.number for made in done):

@@ -13,7 +13,7 @@ from hpo.ledger.ledger import Ledger
 from hpo.ledger.rows import REPORTS, pack
 from hpo.search.request import Request, spent
 from hpo.search.running import Running
-from hpo.study.fields import Place, integer, label, number, read_value, text
+from hpo.study.fields import Place, integer, label, number, read_value, show, text
 from hpo.trial import LARGEST_STEP, LEASE, Report, State, Trial
 
 if TYPE_CHECKING:
@@ -99,13 +99,16 @@ class Leases:
                 if trial.finished
                 else "is run by the study's own workers"
                 if trial.number in self._search.running
-                else "is not leased, or its lease has run out; ask for it again"
+                else f"is not leased, or its lease has run out; to lease one: hpo ask {request.study}"
             )
-            raise request.error("trial", f"trial {trial.number} {why}", trial.number, got="")
+            raise request.refusal(f"trial {trial.number} {why}", value=trial.number)
         lease = request.get("lease")
         if lease is not None and lease != running.trial.notes[LEASE]["id"]:
-            rule = f"the lease of trial {trial.number} has run out, and {running.trial.worker} has another one"
-            raise request.error("lease", rule, lease)
+            rule = (
+                f"the lease of trial {trial.number} has run out, and {running.trial.worker} has another one, got "
+                f"{show(lease)}; to lease a trial: hpo ask {request.study}"
+            )
+            raise request.refusal(rule, "lease", lease)
         return running
 
     # Telling -------------------------------------------------------------------------------------------------------
@@ -116,7 +119,7 @@ class Leases:
         ways = [way for way in ("value", "report", *WITHOUT_VALUE) if request.get(way) is not None]
         if len(ways) != 1:
             rule = "needs one of --value, --report, --failed and --infeasible"
-            raise request.error("", rule, " ".join(ways) or "none of them")
+            raise request.refusal(f"{rule}, got {' and '.join(ways) or 'none of them'}", "value", ways)
         if ways == ["value"]:
             self._tell_value(request, trial)
         elif ways == ["report"]:
@@ -141,7 +144,10 @@ class Leases:
         names = {**study.objectives, **study.bounds}  # what a bound is on may have been reported before
         needed = [*study.objectives, *(name for name in study.bounds if last.last(name) is None)]
         if not values.keys() <= names.keys() or not values.keys() >= {*needed}:
-            raise request.error("value", f"must be of {', '.join(names)}", given)
+            rule = f"must be of {', '.join(needed or names)}"
+            if optional := [name for name in names if needed and name not in needed]:
+                rule += f", and may be of {', '.join(optional)}"
+            raise request.error("value", rule, given)
         if not all(map(math.isfinite, values.values())):
             rule = "must be finite; for a trial without a value: --failed TEXT, or --infeasible TEXT"
             raise request.error("value", rule, str(given))
@@ -210,8 +216,11 @@ class Leases:
         """Checks that what is told of a trial that has ended agrees with the ledger."""
         if trial.state is not state or not same:
             known = f"{trial.state}" + ("" if not trial.values else f" with {', '.join(map(str, trial.values))}")
-            rule = f"trial {trial.number} has ended: {known}; this contradicts it"
-            raise request.error("trial", rule, told)
+            rule = (
+                f"trial {trial.number} has ended: {known}; this contradicts it: {show(told)}; what was told first "
+                f"stays, or: hpo discard {request.study} {trial.number} --why TEXT"
+            )
+            raise request.refusal(rule, value=told)
 
 
 def _next_step(trial: Trial) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpo.errors import InputError
-from hpo.study.fields import ABSENT, Place, read_value
+from hpo.study.fields import ABSENT, Place, read_value, show
 from hpo.trial import Trial
 
 if TYPE_CHECKING:
@@ -67,6 +67,10 @@ class Request:
     def error(self, key: str, rule: str, value: Any = ABSENT, got: str | None = None) -> InputError:
         return Place(self.command, key).error(rule, value, got)
 
+    def refusal(self, rule: str, key: str = "trial", value: Any = None) -> InputError:
+        """The error of a request that the trial or the study does not allow, whatever else it says."""
+        return InputError(f"{self.command}: {rule}", file=self.command, key=key, rule=rule, value=value)
+
     def mark(self) -> dict[str, Any]:
         """What is noted with a trial that it makes or ends."""
         return {"do": self.do, "request": self.letter, "time": self.time, "by": self.by}
@@ -80,7 +84,7 @@ class Request:
         number = self.given.get("trial") if number is ABSENT else number
         if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(trials):
             known = f"its trials are 0 to {len(trials) - 1}" if trials else "it has no trials yet"
-            raise self.error("trial", f"there is no trial {number!r}; {known}", number, got="")
+            raise self.refusal(f"there is no trial {show(number)}; {known}", value=number)
         return trials[number]
 
     def check_budget(self, search: Search) -> None:
@@ -93,7 +97,7 @@ class Request:
             trials = f"trials={(search.study.budget.trials or len(search.trials)) + 1}"
             key = trials if search.remaining <= 0 else "KEY=VALUE"  # another limit than that of trials
             rule = f"{why}; to raise the budget: hpo set {self.study} budget.{key}"
-            raise self.error("budget", rule, dict(search.study.resolved["budget"]), got="")
+            raise self.refusal(rule, "budget", dict(search.study.resolved["budget"]))
 
 
 def spent(search: Search) -> str | None:

@@ -86,8 +86,35 @@ def test_a_study_is_run_over_http(port: int) -> None:
         ("/ask", b"[" * 100_000, {}, 400, "the body must be a JSON object"),
         ("/ask", b'{"seconds": -1}', {}, 400, "hpo ask small: seconds: must be"),
         ("/tell", b'{"trial": 7, "value": 1}', {}, 400, "there is no trial 7"),
-        ("/tell", b'{"trial": true, "value": 1}', {}, 400, "there is no trial True"),
-        ("/tell", b'{"value": 1}', {}, 400, "there is no trial None"),
+        (
+            "/tell",
+            b'{"trial": true, "value": 1}',
+            {},
+            400,
+            "there is no trial true; it has no trials yet",
+        ),
+        (
+            "/tell",
+            b'{"value": 1}',
+            {},
+            400,
+            "POST /tell: the body needs the key 'trial'; its keys are trial, value, re",
+        ),
+        ("/tell", b'{"trial": null, "value": 1}', {}, 400, "POST /tell: the body needs the key 'trial'"),
+        ("/tell", b'{"trial": 0, "valeu": 1}', {}, 400, "has an unknown key 'valeu'; did you mean 'value'"),
+        (
+            "/tell",
+            b'{"trial": 0}',
+            {},
+            400,
+            "POST /tell: the body needs one of the keys value, report, failed, infeasible",
+        ),
+        ("/add", b"{}", {}, 400, "POST /add: the body needs the key 'point'; its keys are point"),
+        ("/renew", b"", {}, 400, "POST /renew: the body needs the key 'trial'"),
+        ("/discard", b'{"trial": 0}', {}, 400, "POST /discard: the body needs one of the keys why, undo"),
+        ("/set", b"{}", {}, 400, "POST /set: the body needs one of the keys edits, reset"),
+        ("/ask", None, {}, 405, "/ask: the method must be POST, got GET"),
+        ("/", b"{}", {}, 405, "/: the method must be GET or HEAD, got POST"),
         ("/add", b'{"point": {"lr": NaN}}', {}, 400, "lr: must be a number in"),
         ("/add", b'{"point": 3}', {}, 400, "must be a table of parameters"),
         ("/set", b'{"edits": "x"}', {}, 400, "must be a list of KEY=VALUE"),
@@ -110,6 +137,31 @@ def test_what_is_wrong_is_refused(
         return
     found_status, answer = send(port, path, body, **headers)
     assert (found_status, said in answer["error"]) == (status, True), answer
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "HEAD", "BREW"])
+@pytest.mark.parametrize(("path", "allowed"), [("/tell", "POST"), ("/", "GET, HEAD"), ("/else", None)])
+def test_another_method_is_answered_in_json(port: int, method: str, path: str, allowed: str | None) -> None:
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n"
+    assert " 401 " in raw(port, f"{head}\r\n").splitlines()[0]
+    found = raw(port, f"{head}Authorization: Bearer {TOKEN}\r\n\r\n")
+    lines, _, body = found.partition("\r\n\r\n")
+    status = 200 if (method, path) == ("HEAD", "/") else 405 if allowed else 404
+    assert f" {status} " in lines.splitlines()[0]
+    assert "Content-Type: application/json" in lines
+    assert (f"Allow: {allowed}" in lines) == (status == 405)
+    assert body == "" if method == "HEAD" else json.loads(body)["error"]
+
+
+def test_what_is_no_http_is_answered_in_json(port: int) -> None:
+    for text in ("GET / HTTP/9.9\r\n\r\n", "GET / HTTP/one\r\n\r\n", f"GET /{'a' * 70_000} HTTP/1.1\r\n\r\n"):
+        assert json.loads(raw(port, text).splitlines()[-1])["error"]
+
+
+def test_a_retry_without_a_body_is_one_of_all_failed_trials(port: int) -> None:
+    assert post(port, "ask")[0] == 200
+    assert post(port, "tell", trial=0, failed="no memory")[1]["state"] == "failed"
+    assert post(port, "retry") == (200, {"trials": {"0": 1}})
 
 
 def test_a_request_without_a_body_is_one_without_details(port: int) -> None:

@@ -198,7 +198,10 @@ def test_an_edit_is_undone_and_the_file_holds_again(hpo: CommandLine) -> None:
             ["add", "small", "lr=0.5"],
             "the budget is spent: 5 trials; to raise the budget: hpo set small budget.trials=6",
         ),
-        (["stop-trial", "small", "3"], "hpo stop-trial small 3: trial: trial 3 has ended already: complete"),
+        (
+            ["stop-trial", "small", "3"],
+            "hpo stop-trial small 3: trial 3 has ended already: complete; to leave it out: hpo discard small 3 --why",
+        ),
         (["stop-trial", "small", "9"], "there is no trial 9; its trials are 0 to 4"),
         (["discard", "small", "3"], "needs --why TEXT, or --undo"),
         (["discard", "small", "3", "--why", ""], "why: must be a non-empty string"),
@@ -207,10 +210,10 @@ def test_an_edit_is_undone_and_the_file_holds_again(hpo: CommandLine) -> None:
         (["tell", "small", "3"], "needs one of --value, --report, --failed and --infeasible"),
         (["tell", "small", "3", "--infeasible", "x", "--failed", "x"], "needs one of"),
         (["tell", "small", "3", "--infeasible", "x"], "trial 3 has ended: complete with"),
-        (["set", "small"], "hpo set small: edits: needs KEY=VALUE, or --reset KEY"),
+        (["set", "small"], "hpo set small: needs KEY=VALUE, or --reset KEY"),
         (["set", "small", "--reset", "budget"], "hpo set small --reset: budget is not edited; edited: no key"),
         (["tell", "small", "3", "--value", "loss=0.5", "--failed", "x"], "needs one of"),
-        (["tell", "small", "3", "--infeasible", "x", "--failed", "x"], 'got "failed infeasible"'),
+        (["tell", "small", "3", "--infeasible", "x", "--failed", "x"], "got failed and infeasible"),
         (["tell", "small", "3", "--infeasible", "x"], "trial 3 has ended: complete with "),
         (["tell", "small", "3", "--value", "acc=0.5"], "value: must be of loss"),
         (["tell", "small", "3", "--value", "nan"], "must be finite; for a trial without a value: --failed TEXT"),
@@ -299,7 +302,7 @@ def test_several_objectives_and_a_bounded_metric_are_told_by_name(hpo: CommandLi
     hpo("ask", "two.toml")
     known = ["--value", "loss=0.1", "--value", "cost=0.2"]
     refused = hpo("tell", "two", "0", *known, code=2).err
-    assert refused.startswith("hpo: hpo tell two 0: value: must be of loss, cost, mem, got ")
+    assert refused.startswith("hpo tell two 0: value: must be of loss, cost, mem, got ")
     for _ in range(2):
         told = hpo("tell", "two", "0", *known, "--value", "mem=90", "--json").json
         assert (told["state"], told["values"]) == ("complete", {"loss": 0.1, "cost": 0.2})

@@ -18,7 +18,8 @@ from command_line import CommandLine
 
 from hpo.ledger import snapshots
 from hpo.ledger.address import parse
-from hpo.moving.export import columns, report_rows, to_csv, to_json, to_parquet, trial_rows
+from hpo.moving.export import columns, heading, report_rows, to_csv, to_json, to_parquet, trial_rows
+from hpo.study import parse as parse_study
 from hpo.trial import Report, State, Trial
 
 # Names that collide without a prefix, values of all kinds, what CSV must quote, what JSON does not know.
@@ -114,6 +115,29 @@ def test_reports_are_one_row_each() -> None:
     assert columns(rows) == ["number", "step", "time", "metrics.value", "metrics.state"]
 
 
+def test_a_table_without_trials_has_its_columns_with_their_types() -> None:
+    from pyarrow import parquet
+
+    raw = {"name": "new", "objective": "a:b", "metric": "loss", "direction": "minimize", "budget": {"trials": 5}}
+    space = {"lr": {"low": 0.1, "high": 0.9}, "n": {"low": 1, "high": 9}, "net": {"choice": ["wide", "deep"]}}
+    bounds = {"constraints": {"metrics": {"memory": {"max": 512}}}}
+    head = heading(parse_study({**raw, "space": space, **bounds}, file="new.toml"))
+    own = "number,state,value,feasible,seconds,seed,attempt,worker,started,ended,error,from,reports"
+    assert to_csv([], head).decode() == f"{own},params.lr,params.n,params.net,metrics.loss,metrics.memory\n"
+    assert to_json([], head) == b"[]\n"
+    types = {field.name: str(field.type) for field in parquet.read_table(io.BytesIO(to_parquet([], head))).schema}
+    assert types["number"] == types["seed"] == types["params.n"] == "int64"
+    assert types["value"] == types["params.lr"] == types["metrics.memory"] == "double"
+    assert types["state"] == types["params.net"] == "string"
+    assert (types["feasible"], types["started"]) == ("bool", "timestamp[us, tz=UTC]")
+
+    several = {**raw, "metric": None, "direction": None, "objectives": {"loss": "minimize", "acc": "maximize"}}
+    study = parse_study({**{k: v for k, v in several.items() if v is not None}, "space": space}, file="new.toml")
+    assert list(heading(study))[:5] == ["number", "state", "values.loss", "values.acc", "seconds"]
+    reports = heading(study, reports=True)
+    assert to_csv([], reports).decode() == "number,step,time,metrics.loss,metrics.acc\n"
+
+
 # The command ------------------------------------------------------------------------------------------------------
 
 
@@ -163,3 +187,12 @@ def test_parquet_does_not_go_to_a_terminal(hpo: CommandLine) -> None:
     assert ended.stderr == "hpo: --parquet: is not for terminals; name a file with --out, or use a pipe\n"
     piped = subprocess.run(command, capture_output=True, timeout=60, check=True)
     assert piped.stdout[:4] == piped.stdout[-4:] == b"PAR1"
+
+
+def test_what_is_exported_of_a_study_without_trials_can_be_imported(hpo: CommandLine) -> None:
+    hpo("ask", "s.toml", "--json")
+    hpo("export", "small", "--out", "t.csv")
+    running = Path("t.csv").read_text()
+    Path("t.csv").write_text(running.partition("\n")[0] + "\n")
+    assert hpo("import", "small", "--csv", "t.csv").out.startswith("small: 0 trials imported, 0 refused")
+    assert hpo("export", "small", "--reports").out == "number,step,time,metrics.loss\n"
