@@ -25,6 +25,10 @@ Ints = NDArray[np.intp]
 _LARGEST = 1e300
 # Up to so many objectives hypervolumes over trials are exact; for more, random points are counted.
 EXACT, _SAMPLE = 3, 20_000
+# For more of them, what one more trial adds is estimated by so many comparisons, with at least so many random points.
+_COMPARISONS, _FEWEST, _AT_ONCE = 1_000_000, 500, 32
+# A cost is diverged that is further above the median than so many times the median is above the best.
+_FAR = 1000
 
 
 def costs_of(trials: Iterable[Trial], objectives: Mapping[str, Direction]) -> Floats:
@@ -129,7 +133,12 @@ class Box(NamedTuple):
 
 
 class Covered:
-    """The hypervolume of points that come one by one, without starting anew for each; exact.
+    """The hypervolume of points that come one by one, without starting anew for each.
+
+    It is exact for up to three objectives. For more it is an estimate whose time has a bound: the exact volume would
+    take minutes. What each point adds is then estimated without bias, so that the standard error is at most the root of
+    the hypervolume times the largest volume of one point, over the number of random points (20,000 until the front
+    has 50, then fewer).
 
     Args:
         limit: The reference point, the costs that count as worst, shape (objectives,).
@@ -137,17 +146,36 @@ class Covered:
 
     def __init__(self, limit: Floats) -> None:
         self._limit, self._front, self._total = limit, np.empty((0, len(limit))), 0.0
+        self._rng = np.random.default_rng(0)
 
     def add(self, point: Floats) -> float:
         """Counts a point, shape (objectives,); returns the hypervolume of all until now, which never falls."""
         front, limit = self._front, self._limit
         if (point < limit).all() and not (front <= point).all(axis=1).any():
-            # What the point adds: its own volume without the part that the front covers already.
-            with np.errstate(over="ignore"):  # a volume may be infinite
-                own, known = float(np.prod(limit - point)), hypervolume(np.maximum(front, point), limit)
-            self._total += max(0.0, own - known) if math.isfinite(known) else 0.0
+            self._total += self._added(point)
             self._front = np.vstack([front[(front < point).any(axis=1)], point])
         return self._total
+
+    def _added(self, point: Floats) -> float:
+        """What a point adds: its own volume without the part that the front covers already."""
+        front, limit = self._front, self._limit
+        with np.errstate(over="ignore"):  # a volume may be infinite
+            own = float(np.prod(limit - point))
+            if len(limit) > EXACT:
+                return own * self._free(point) if math.isfinite(own) else 0.0
+            known = hypervolume(np.maximum(front, point), limit)
+        return max(0.0, own - known) if math.isfinite(known) else 0.0
+
+    def _free(self, point: Floats) -> float:
+        """The share of a point's own volume that the front does not cover, from random points."""
+        if not len(self._front):
+            return 1.0
+        count = max(_FEWEST, min(_SAMPLE, _COMPARISONS // len(self._front)))
+        free = point + (self._limit - point) * self._rng.random((count, len(point)))
+        for start in range(0, len(self._front), _AT_ONCE):
+            part = self._front[start : start + _AT_ONCE, None]
+            free = free[(free < part).any(axis=2).all(axis=0)]
+        return len(free) / count
 
 
 def _estimated(scaled: Floats) -> Floats:
@@ -161,19 +189,32 @@ def _estimated(scaled: Floats) -> Floats:
     return found
 
 
+def diverged(costs: Floats) -> Bools:
+    """Which costs are so high that nothing else would be seen beside them, shape (points, objectives).
+
+    Those more than a thousand times as far above the median as the median is above the best. Up to
+    half of the points may have diverged. Where half of them have the best cost, none has.
+    """
+    costs = bounded(costs)
+    reach = np.median(costs, axis=0) - costs.min(axis=0)
+    return np.asarray((reach > 0) & (costs - np.median(costs, axis=0) > _FAR * reach))
+
+
 def box_of(costs: Floats) -> Box:
     """From the best cost of each objective to the worst one that is on the front, or is no outlier.
 
-    A single diverged loss would make the box so large that every front covers all of it.
+    A single diverged loss would make the box so large that every front covers all of it. So a diverged cost does not
+    count, not even that of a point on the front, which then covers nothing.
 
     Args:
         costs: Shape (points, objectives), one point at least.
     """
     costs = bounded(costs)
-    quarter, three = np.quantile(costs, [0.25, 0.75], axis=0)
+    counts = ~diverged(costs)
+    quarter, three = np.nanquantile(np.where(counts, costs, np.nan), [0.25, 0.75], axis=0)
     fence = three + 3 * (three - quarter)  # Tukey's outer fence: what lies beyond is far out
-    near = np.where(costs <= fence, costs, -np.inf).max(axis=0)
-    return Box(costs.min(axis=0), np.maximum(near, costs[on_front(costs)].max(axis=0)))
+    on_it = on_front(costs)[:, None]
+    return Box(costs.min(axis=0), np.where(counts & (on_it | (costs <= fence)), costs, -np.inf).max(axis=0))
 
 
 def _volume(front: Floats, limit: Floats) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 
 from hpo.best import front_of
 from hpo.errors import InputError
-from hpo.fronts import Bools, bounded, costs_of
+from hpo.fronts import Bools, bounded, costs_of, diverged
 from hpo.insight.precision import Z, shares
 from hpo.statistics import Floats, binomial_error
 from hpo.study import Study
@@ -98,8 +98,8 @@ def prefer(front: Sequence[Trial], objectives: Mapping[str, Direction], text: st
         front: From :func:`hpo.best.front_of`, not empty.
         objectives: The study's.
         text: What :func:`read_preference` reads. Among the trials within the bounds, the one with the lowest weighted
-            mean of costs is taken, each as a share of its range on the front; without weights, the best by the first
-            objective. None stands for no bounds and no weights.
+            mean of costs is taken, each as a share of its range on the front (without what has diverged); without
+            weights, the best by the first objective. None stands for no bounds and no weights.
 
     Raises:
         InputError: When no trial lies within the bounds, or the text cannot be read.
@@ -122,7 +122,8 @@ def prefer(front: Sequence[Trial], objectives: Mapping[str, Direction], text: st
     if not wanted.weights:
         return within[0]
     costs = bounded(costs_of(front, objectives))
-    low, extent = costs.min(axis=0), np.ptp(costs, axis=0)
+    low = costs.min(axis=0)
+    extent = np.where(diverged(costs), low, costs).max(axis=0) - low
     costs = (bounded(costs_of(within, objectives)) - low) / np.where(extent > 0, extent, 1.0)
     weights = np.array([wanted.weights.get(name, 0.0) for name in objectives])
     return within[int(np.argmin(costs @ (weights / weights.max())))]

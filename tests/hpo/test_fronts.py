@@ -11,6 +11,7 @@ from optuna.study._multi_objective import _fast_non_domination_rank
 
 from hpo import fronts
 from hpo.best import Best, front_of, ranked
+from hpo.fronts import Covered, box_of, diverged, hypervolume
 from hpo.insight.front import prefer
 from hpo.so_far import FrontSoFar
 from hpo.statistics import Floats
@@ -138,3 +139,67 @@ def test_no_improvement_is_counted_since_the_latest_trial_on_the_front() -> None
         so_far.add(each)
         since.append(so_far.since)
     assert since == [0, 1, 2, 0, 1]
+
+
+# Hypervolume over trials -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("objectives", [4, 5])
+def test_many_objectives_cover_what_the_exact_volume_is_and_never_less_than_before(objectives: int) -> None:
+    costs = np.random.default_rng(objectives).random((30, objectives))
+    covered = Covered(np.ones(objectives))
+    totals = [covered.add(point) for point in costs]
+    assert totals == sorted(totals)
+    assert totals[0] == np.prod(1 - costs[0])  # of a single point nothing is estimated
+    assert totals[-1] == pytest.approx(hypervolume(costs, np.ones(objectives)), rel=0.02)
+    again = Covered(np.ones(objectives))
+    assert [again.add(point) for point in costs] == totals
+
+
+def test_many_objectives_take_a_bounded_number_of_random_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exact volume of such a front of 8 objectives would not end in the lifetime of this test."""
+    costs = np.abs(np.random.default_rng(0).normal(size=(300, 8)))
+    costs /= np.linalg.norm(costs, axis=1)[:, None]  # no point beats another
+    monkeypatch.setattr("hpo.fronts._volume", None)  # which computes exact ones
+    covered, drawn = Covered(np.ones(8)), []
+    random = covered._rng.random
+
+    class Counting:
+        def random(self, shape: tuple[int, int]) -> Floats:
+            drawn.append(shape[0])
+            return random(shape)
+
+    monkeypatch.setattr(covered, "_rng", Counting())
+    assert 0 < [covered.add(point) for point in costs][-1] < 1
+    assert drawn[0] == 20_000
+    assert all(points <= 20_000 and points * (front + 1) <= 1_000_000 + front for front, points in enumerate(drawn))
+
+
+@pytest.mark.parametrize("diverged_first", [0.05, -1.0])  # beaten, and on the front: the best of the first objective
+def test_a_diverged_cost_never_makes_the_box(diverged_first: float) -> None:
+    costs = np.random.default_rng(0).random((20, 2))
+    costs[3] = diverged_first, 1e30
+    assert diverged(costs).tolist() == [[False, index == 3] for index in range(20)]
+    assert box_of(costs).worst[1] < 1
+    covered = box_of(costs).covered(costs)
+    assert covered[3] == covered[2] < covered[-1] < 1
+
+
+def test_almost_half_of_the_trials_may_have_diverged() -> None:
+    costs = np.random.default_rng(0).random((10, 2))
+    costs[:4, 1] = 1e30, 1e12, 1e300, np.inf
+    assert box_of(costs).worst[1] < 1
+    costs[4:6, 1] = 1e30
+    assert box_of(costs).worst[1] >= 1e9  # now they are most of what there is
+
+
+def test_a_front_over_many_powers_of_ten_has_not_diverged() -> None:
+    costs = np.array([[10 - power, 10.0**power] for power in range(1, 7)])
+    assert not diverged(costs).any()
+    assert box_of(costs).worst.tolist() == [9.0, 1e6]
+
+
+def test_where_most_points_have_the_best_cost_none_has_diverged() -> None:
+    costs = np.array([[1.0, 1.0]] * 8 + [[0.0, 5000.0]])
+    assert not diverged(costs).any()
+    assert box_of(costs).worst.tolist() == [1.0, 5000.0]

@@ -327,6 +327,14 @@ def test_a_preference_takes_one_trial_of_the_front(text: str | None, number: int
     assert prefer(front, objectives, text).number == number
 
 
+def test_a_diverged_trial_on_the_front_does_not_take_the_weight_from_an_objective() -> None:
+    objectives = two().objectives
+    values = (0.9, 9.0), (0.8, 8.0), (0.7, 3.0), (0.2, 2.0), (0.1, 1.0)
+    front = front_of(made(*values, (0.95, 1e30)), objectives)
+    assert len(front) == 6
+    assert prefer(front, objectives, "score=1, size=1").number == 2  # as without it
+
+
 @pytest.mark.parametrize(
     ("text", "rule"),
     [

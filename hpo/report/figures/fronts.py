@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from hpo.best import front_of
-from hpo.fronts import box_of, costs_of
+from hpo.fronts import box_of, costs_of, diverged
 from hpo.insight.front import front_insight
 from hpo.insight.parameters import Insight, covering, study_insight
 from hpo.insight.precision import Z
@@ -122,10 +122,13 @@ def _kinds(
 
 
 def _fit(axes: Axes, study: Study, places: tuple[int, int], complete: Sequence[Trial], front: Sequence[Trial]) -> None:
-    """Makes both axes show two objectives, with the whole front."""
+    """Makes both axes show two objectives, with all of the front that has not diverged."""
+    far, on_it = diverged(costs_of(complete, study.objectives)), {trial.number for trial in front}
     for axis, index in zip("xy", places, strict=True):
         name = list(study.objectives)[index]
-        values, kept = ([t.values[index] for t in group] for group in (complete, front))
+        near = [trial for trial, beyond in zip(complete, far[:, index], strict=True) if not beyond]
+        values = [trial.values[index] for trial in near]
+        kept = [trial.values[index] for trial in near if trial.number in on_it]
         fit_values(axes, values, study.objectives[name], name=axis, kept=kept)
         better = "higher" if study.objectives[name].sign < 0 else "lower"
         axes.set(**{f"{axis}label": f"{label(name)} ({better} is better)"})

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from mlflow.entities import Metric
 
 from hpo.best import Best
-from hpo.fronts import EXACT, Covered, costs_of
+from hpo.fronts import Covered, box_of, costs_of
 from hpo.study import Study
 from hpo.tracking.mlflow import client
 from hpo.trial import State, Trial, counts_as_best
 
-# The worst values of so many complete trials are the reference point of the hypervolume, which then stays.
+# The box of so many complete trials gives the reference point of the hypervolume, which then stays.
 FIRST = 10
 
 
@@ -53,14 +53,12 @@ class Progress:
         return points
 
     def _so_far(self, trial: Trial) -> dict[str, float]:
-        """How good the best are by now: their value, or what up to three objectives cover below the reference point."""
+        """How good the best are by now: their value, or what they cover below the reference point."""
         if len(self._objectives) == 1:
             return {"best_objective": self._best.trials[0].values[0]} if self._best.trials else {}
-        if len(self._objectives) > EXACT:
-            return {}
         self._waiting += [trial] if counts_as_best(trial) else []
         if self._covered is None and len(self._waiting) == FIRST:
-            self._covered = Covered(costs_of(self._waiting, self._objectives).max(axis=0))
+            self._covered = Covered(box_of(costs_of(self._waiting, self._objectives)).worst)
         if self._covered is None:
             return {}
         for point in costs_of(self._waiting, self._objectives):  # those that are not counted yet

@@ -183,6 +183,18 @@ def test_a_diverged_trial_stands_at_the_edge_and_the_caption_says_so() -> None:
     assert figure.axes[0].get_ylim()[1] < 4000
 
 
+def test_a_diverged_trial_on_the_front_stands_at_the_edge_too() -> None:
+    study, trials = made.fronted(40)
+    first = max(trial.values[0] for trial in trials)
+    figure = FRONTS["pareto_front"](study, [*trials, replace(trials[0], number=40, values=(first + 0.01, 1e30))])
+    assert 40 in {
+        trial.number
+        for trial in front_of([*trials, replace(trials[0], number=40, values=(first + 0.01, 1e30))], study.objectives)
+    }
+    assert "Trials beyond an axis are drawn at its edge." in figure.caption
+    assert figure.axes[0].get_ylim()[1] < 1e6
+
+
 def test_of_many_trials_the_front_is_always_drawn() -> None:
     study, trials = made.fronted(3000)
     front = {trial.number for trial in front_of(trials, study.objectives)}

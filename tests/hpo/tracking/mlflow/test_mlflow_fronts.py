@@ -17,12 +17,12 @@ from small_study import small_study
 from stored import a_store, a_trial, history, mirror, runs
 
 from hpo.best import front_of
-from hpo.fronts import costs_of, hypervolume
+from hpo.fronts import box_of, costs_of, hypervolume
 from hpo.study import Study
 from hpo.study.constraints import judged
 from hpo.tracking.mlflow import views
 from hpo.tracking.mlflow.describe import description
-from hpo.tracking.mlflow.progress import FIRST
+from hpo.tracking.mlflow.progress import FIRST, Progress
 from hpo.trial import Report, State, Trial
 
 
@@ -168,7 +168,7 @@ def test_the_study_s_run_has_the_hypervolume_over_trials_from_the_tenth_complete
 
     (parent,) = runs(mlflow_database, study, "study")
     complete = [trial for trial in trials if trial.state is State.COMPLETE]
-    reference = costs_of(complete[:FIRST], study.objectives).max(axis=0)
+    reference = box_of(costs_of(complete[:FIRST], study.objectives)).worst
     expected = {
         step: hypervolume(costs_of(front_of(trials[:step], study.objectives), study.objectives), reference)
         for step in range(FIRST + 1, len(trials) + 1)
@@ -178,6 +178,34 @@ def test_the_study_s_run_has_the_hypervolume_over_trials_from_the_tenth_complete
     assert all(math.isclose(found[step], expected[step]) for step in expected)
     assert sorted(found.values()) == [found[step] for step in sorted(found)]
     assert "best_objective" not in parent.data.metrics
+
+
+def course(study: Study, trials: list[Trial]) -> list[float]:
+    return [metric.value for metric in Progress(study).after(trials) if metric.key == "hypervolume"]
+
+
+@pytest.mark.parametrize("early", [(0.5, 1e30), (2.0, 1e30)])  # beaten, and on the front
+def test_an_early_diverged_value_does_not_hide_the_course_of_the_hypervolume(
+    study: Study, early: tuple[float, float]
+) -> None:
+    rng = np.random.default_rng(0)
+    trials = [at(number, *rng.uniform(0, 1, 2).tolist()) for number in range(30)]
+    trials[2] = at(2, *early)
+    found = course(study, trials)
+    assert len(found) == len(trials) - FIRST + 1
+    assert found == sorted(found)
+    assert 0 < found[0] < found[-1] < 4
+
+
+def test_five_objectives_have_a_hypervolume_too() -> None:
+    objectives = {f"loss_{index}": "minimize" for index in range(5)}
+    study = small_study(objectives=objectives)
+    costs = np.random.default_rng(0).uniform(0, 1, (40, 5))
+    trials = [replace(at(number, 0, 0), values=tuple(row.tolist())) for number, row in enumerate(costs)]
+    found = course(study, trials)
+    assert len(found) == len(trials) - FIRST + 1
+    assert found == sorted(found) == course(study, trials)
+    assert found[-1] == pytest.approx(hypervolume(costs, box_of(costs[:FIRST]).worst), rel=0.02)
 
 
 def opened(value: str) -> dict[str, Any]:
