@@ -68,7 +68,7 @@ def copy(source: Address, name: str, target: Address) -> Copied:
         StudyNotFound: When there is no such study.
         StudyLocked: When it is being run, here or there.
         StudyConflict: When the target has another study of this name, or one that is not older than this.
-        StorageError: When the target does not take it.
+        StorageError: When a ledger fails on the way; the next call completes the copy.
     """
     if _file(source) == _file(target):
         raise InputError(f"--to: must be another ledger, got {target}", key="--to", value=str(target))
@@ -77,11 +77,14 @@ def copy(source: Address, name: str, target: Address) -> Copied:
         for address in (source, target):
             opened.callback(lock.acquire(address, name).release)
         here, there = (opened.enter_context(closing(connect(address))) for address in (source, target))
-        original, older = _content(here, name), _content(there, name)
         try:
+            original, older = _content(here, name), _content(there, name)
             return _copied(name, original, older, there, target)
-        except there.failures as error:
-            raise StorageError(f"{target} cannot be written: {reason(error)}") from error
+        except (*here.failures, *there.failures) as error:
+            raise StorageError(
+                f"the copy of {name} from {source} to {target} was cut off: {reason(error.__cause__ or error)}\n"
+                "Nothing is lost; run the same command again once both ledgers are available"
+            ) from error
 
 
 def _file(address: Address) -> Path | str:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hpo.errors import StorageError, StorageUnusable, StudyLocked
-from hpo.ledger.address import Address, connect_postgresql
+from hpo.ledger.address import Address, connect_postgresql, reason
 
 if TYPE_CHECKING:
     import psycopg
@@ -84,7 +84,12 @@ def acquire(address: Address, study: str) -> Lock:
         StorageUnusable: When the storage cannot be used.
     """
     if address.path is None:
-        return PostgresLock(address, study)
+        import psycopg
+
+        try:
+            return PostgresLock(address, study)
+        except psycopg.Error as error:  # the server ended in the middle
+            raise StorageUnusable(f"storage: cannot lock {address}: {reason(error)}") from None
     try:
         return FileLock(address.path, study)
     except OSError as error:
@@ -263,6 +268,14 @@ class PostgresLock:
         me = _me()
         name = f"hpo pid {me['pid']} on {me['host'][:20]} since {me['since'][:19]}"[:63]
         connection = connect_postgresql(self._address, autocommit=True, application_name=name)
+        try:
+            return self._locked(connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _locked(self, connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+        """The connection, when it has the lock."""
         key = (f"hpo:{self._study}",)
         # The server notices within half a minute that the holder's machine is gone.
         for setting in ("idle = 10", "interval = 5", "count = 4"):
@@ -274,7 +287,6 @@ class PostgresLock:
 
         if not _persist(take):
             other = connection.execute(_HOLDER, key).fetchone()
-            connection.close()
             if other and other[1] == self._backend:
                 raise ConnectionError("the server still keeps the lock of this process's lost connection")
             raise _refusal(self._study, str(other[0]).removeprefix("hpo ") if other else "another process")

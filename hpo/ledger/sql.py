@@ -30,7 +30,7 @@ from sqlalchemy.orm import Session
 
 from hpo.errors import StorageUnusable, StudyLocked
 from hpo.ledger import REQUEST, lock
-from hpo.ledger.address import CONNECT_TIMEOUT, Address, redact
+from hpo.ledger.address import CONNECT_TIMEOUT, Address, reason
 from hpo.ledger.record import Records
 from hpo.ledger.replay import distribution
 from hpo.trial import Trial
@@ -48,7 +48,12 @@ class Sql(RDBStorage):
 
     def __init__(self, url: str, **options: Any) -> None:
         self._connections: WeakSet[Any] = WeakSet()
-        super().__init__(url, **options)
+        try:
+            super().__init__(url, **options)
+        except BaseException:
+            if hasattr(self, "engine"):
+                self.engine.dispose()
+            raise
         self._is_file = self.engine.dialect.name == "sqlite"
         if not self._is_file:
             event.listen(self.engine, "connect", lambda connection, _: self._connections.add(connection))
@@ -305,7 +310,7 @@ def connect(address: Address) -> Sql:
     except BaseException as error:
         lock.sqlite_connected(-is_file)
         if isinstance(error, (SQLAlchemyError, StorageInternalError, RuntimeError, sqlite3.Error)):
-            raise StorageUnusable(f"storage: {address} cannot be opened: {redact(str(error))}") from error
+            raise StorageUnusable(f"storage: {address} cannot be opened: {reason(error.__cause__ or error)}") from error
         raise
 
 
