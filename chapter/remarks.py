@@ -11,7 +11,7 @@ from chapter.rows.normalisation import FAILED, SCALES, final_accuracies
 from chapter.rows.regularisation import gap
 from chapter.rows.row import spread
 from chapter.rows.search import SEARCH, rank_correlation, values
-from hpo.trial import Trial
+from hpo.trial import State, Trial
 
 RATES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 OPTIMIZERS = {"sgd": "SGD", "momentum": "Momentum", "nesterov": "Nesterov", "adagrad": "AdaGrad", "rmsprop": "RMSProp"}
@@ -32,9 +32,10 @@ def rates(results: Results) -> str:
         for rate in RATES:
             trials = [t for t in results.trials("rates", optimizer=optimizer) if np.isclose(t.params["lr"], rate)]
             known = [trial.value for trial in trials if trial.value is not None]
-            lost = len(trials) - len(known)
+            lost = [trial for trial in trials if trial.value is None]
             losses[optimizer, rate] = float(np.mean(known)) if known and not lost else np.inf
-            cells.append(f"{np.mean(known):.3g}" if known and not lost else f"{lost} of {len(trials)} failed")
+            why = "diverged" if all(trial.state is State.INFEASIBLE for trial in lost) else "failed"
+            cells.append(f"{np.mean(known):.3g}" if known and not lost else f"{len(lost)} of {len(trials)} {why}")
         rows.append([name, *cells])
     best = {optimizer: min(RATES, key=lambda rate: losses[optimizer, rate]) for optimizer in OPTIMIZERS}
     order = sorted(OPTIMIZERS, key=lambda optimizer: losses[optimizer, best[optimizer]])

@@ -135,6 +135,23 @@ def test_optuna_reads_the_study(address: Address, tmp_path: Path) -> None:
         storage.engine.dispose()
 
 
+def test_optuna_s_best_trials_are_those_within_the_bounds_that_work(tmp_path: Path) -> None:
+    reported = [(0.5, 5.0, 3.0), (0.9, 1.0, 9.0), (0.7, 7.0, 1.0), (0.4, 4.0, 2.0), (0.3, 6.0, 2.0)]
+
+    def script(task: Any) -> list[Move]:
+        report = dict(zip((*TWO, "memory"), reported[task.number], strict=True))
+        return [report, (Outcome.INFEASIBLE, "Diverged")] if task.number == 2 else [report]
+
+    address = parse(str(tmp_path / "hpo.journal"))
+    bounded = two(constraints={"metrics": {"memory": {"max": 5.0}}}, budget={"trials": 5})
+    run = search(address, bounded, ScriptedExecutor(script))
+
+    backend = optuna.storages.journal.JournalFileBackend(str(address.path))
+    study = optuna.load_study(study_name="small", storage=optuna.storages.JournalStorage(backend))
+    assert [trial.number for trial in study.best_trials] == [0, 3]
+    assert sorted(trial.number for trial in front_of(run.trials, bounded.objectives)) == [0, 3]
+
+
 def test_bounds_infeasible_trials_and_a_front_are_the_same_when_they_are_read_again(address: Address) -> None:
     reported = [(0.5, 5.0, 3.0), (0.9, 1.0, 9.0), (0.7, 7.0, 1.0), (-1e308, 1e308, 5.0), (0.6, 5.5, 4.0)]
 
