@@ -137,7 +137,12 @@ def _mapped(words: Sequence[str], study: Study) -> dict[str, str]:
         name, equals, theirs = word.partition("=")
         if not equals or not theirs or name not in mine:
             rule = f"must be NAME=THEIRS, with a parameter or the metric of {study.name} as NAME"
-            raise InputError(f"--map: {rule}, got {word!r}{suggest(name, mine)}", key="--map", rule=rule, value=word)
+            raise InputError(
+                f"--map: {rule}, got {word!r}{'' if name in mine else suggest(name, mine)}",
+                key="--map",
+                rule=rule,
+                value=word,
+            )
         found[name] = theirs
     return found
 

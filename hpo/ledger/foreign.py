@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import InputError, StorageUnusable, StudyNotFound
 from hpo.ledger import marked
-from hpo.ledger.address import CONNECT_TIMEOUT, Address, parse, probe, reason
+from hpo.ledger.address import CONNECT_TIMEOUT, Address, parse, probe, reason, redact
 from hpo.ledger.record import DIRECTIONS, FROM_OPTUNA, INFEASIBLE
 from hpo.text import suggest
 from hpo.trial import FROM, Direction, Origin, Report, State, Trial
@@ -37,8 +37,12 @@ def optuna_trials(url: str, name: str, objectives: Mapping[str, Direction]) -> l
         StudyNotFound: When it has no such study.
         InputError: When the study has other directions.
     """
-    where = parse(url)
-    probe(where, create=False)
+    try:
+        where = parse(url)
+        probe(where, create=False)
+    except InputError as error:
+        why = str(error).removeprefix("storage: ").partition("; create one with")[0]
+        raise StorageUnusable(f"--optuna: {why}", key="--optuna", value=redact(url)) from None
     with closing(_open(where)) as store:
         names = {study.study_name: study._study_id for study in store.get_all_studies()}
         if name not in names:

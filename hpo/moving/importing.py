@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,6 +17,11 @@ from hpo.study.fields import show
 from hpo.study.inherit import fitted
 from hpo.study.values import same
 from hpo.trial import COUNTED, FROM, State, Trial
+
+_WITH_COMMA, _DECIMALS = (
+    re.compile(r'must be a[^"]*number.*, got "\s*[+-]?\d+,\d+\s*"$'),
+    "; write decimals with a point",
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,8 @@ def prepare(
             trial = replace(trial, params=fitted(study, meant), number=len(trials))
             judgement = judged_again(study.bounds, trial, study.objectives)
         except ValueError as reason:
-            refused.append((f"{word} {row.number}", str(reason)))
+            place = f"{word} {row.number}" + (f" ({row.origin.uid})" if word == "run" else "")  # as MLflow finds it
+            refused.append((place, f"{reason}{_DECIMALS if _WITH_COMMA.search(str(reason)) else ''}"))
             continue
         if row.seed and _what(trial) in ran:  # one of the study's own, or one that it took over otherwise
             known += 1

@@ -135,6 +135,10 @@ def _planned(study: Study, where: Address, name: str, *, begun: bool) -> Plan:
     try:
         return plan(study, where, name)
     except StudyNotFound as error:
+        if not begun and name == study.inherits.study:
+            raise StudyNotFound(
+                f"{study.file}: from.study: {error}", file=study.file, key="from.study", value=name
+            ) from None
         if not begun:
             raise
         raise StudyNotFound(

@@ -138,7 +138,7 @@ class Leases:
         study, given = self._search.study, request.get("value")
         values = _metrics(request, "value", given if isinstance(given, Mapping) else {study.metric: given})
         if trial.finished and trial.state is not State.COMPLETE:
-            self._check_same(request, trial, State.COMPLETE, same=False, told=str(given))
+            self._check_same(request, trial, State.COMPLETE, same=False, told=given)
         running = None if trial.finished else self._held(request, trial)
         last = running.now() if running else trial
         names = {**study.objectives, **study.bounds}  # what a bound is on may have been reported before
@@ -153,7 +153,7 @@ class Leases:
             raise request.error("value", rule, str(given))
         same = {name: last.last(name) for name in values} == values
         if running is None:
-            self._check_same(request, trial, State.COMPLETE, same=same, told=str(given))
+            self._check_same(request, trial, State.COMPLETE, same=same, told=given)
             return
         if not same:
             self._append(running, Report(_next_step(last), time.time(), values))
@@ -200,7 +200,7 @@ class Leases:
             search.hear(Reported(trial.number, running.trial.attempt, (Report(step, time.time(), metrics),)))
             self._ledger.note(trial.number, REPORTS, pack(running.reports))
         elif not _same(before.metrics, metrics):
-            raise request.error("report", f"step {step} was reported before, with {dict(before.metrics)}", given)
+            raise request.error("report", f"step {step} was reported before, with {show(dict(before.metrics))}", given)
         elif last.reports[-1] is before and metrics.keys() >= wanted and search.advisor.should_prune(trial.number):
             running.stopping = True  # the writer that got the report died before it could answer
         if running.stopping:

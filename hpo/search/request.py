@@ -54,7 +54,8 @@ class Request:
     def command(self) -> str:
         """What was typed, as messages name it."""
         trial = self.given.get("trial")
-        return f"hpo {self.do} {self.study}" + (f" {trial}" if isinstance(trial, int) else "")
+        of = f" {trial}" if isinstance(trial, int) else ""
+        return f"hpo ask {self.study} --renew{of}" if self.do == "renew" else f"hpo {self.do} {self.study}{of}"
 
     def get(self, key: str) -> Any:
         return self.given.get(key)

@@ -113,7 +113,7 @@ def edited(
         key, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not all(keys_of(key)):
             raise Place(f"hpo set {study.name}").error("must be KEY=VALUE", text)
-        new = Edit(request, key, value, None, None, show(_at(raw, keys_of(key))), time, by)
+        new = Edit(request, key, value, None, None, _in_words(_at(raw, keys_of(key))), time, by)
         _check(study.name, new)
         earlier = next((edit for edit in made if _unit(edit) == _unit(new) and not edit.ended), None)
         if earlier is None:
@@ -187,6 +187,10 @@ def undone(
             raise Place(f"hpo set {study.name} --reset").error(f"{key} is not edited; edited: {known}", key, got="")
         made = [replace(edit, ended=f"reset by {by}", undone=request) if edit in ending else edit for edit in made]
     return holding(study, made, request), made
+
+
+def _in_words(value: Any) -> str:
+    return "absent" if value is None else show(value)
 
 
 def _check(name: str, edit: Edit) -> None:

@@ -40,12 +40,17 @@ def mlflow_trials(uri: str, experiment: str) -> list[Trial]:
             known = ", ".join(e.name for e in client.search_experiments(max_results=20))
             message = f"--mlflow: there is no experiment {experiment!r} in {redact(uri)}; it has: {known}"
             raise InputError(message, key="--mlflow", value=experiment)
+        if found.lifecycle_stage == "deleted":
+            restore = f"to restore it: mlflow experiments restore -x {found.experiment_id}"
+            message = f"--mlflow: the experiment {experiment!r} in {redact(uri)} is deleted; {restore}"
+            raise InputError(message, key="--mlflow", value=experiment)
         # The run of a study that hpo mirrored is no trial.
         runs = [run for run in search(client, found.experiment_id, "") if run.data.tags.get("hpo.role") != "study"]
         runs.sort(key=lambda run: (run.info.start_time, run.info.run_id))
         return [_read(client, run, found.name, number) for number, run in enumerate(runs)]
-    except InputError:
-        raise
+    except InputError as error:
+        message = f"--mlflow: {str(error).removeprefix('--tracking: ').removeprefix('--mlflow: ')}"
+        raise InputError(message, key="--mlflow", rule=error.rule, value=error.value) from None
     except Exception as error:  # MLflow raises many kinds
         raise TrackingError(f"--mlflow: {redact(uri)} cannot be read: {reason(error)}") from error
 

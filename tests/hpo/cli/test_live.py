@@ -218,7 +218,7 @@ def test_an_edit_is_undone_and_the_file_holds_again(hpo: CommandLine) -> None:
         (["tell", "small", "3", "--value", "acc=0.5"], "value: must be of loss"),
         (["tell", "small", "3", "--value", "nan"], "must be finite; for a trial without a value: --failed TEXT"),
         (["ask", "small", "--lease", "soon"], "--lease: must be a duration"),
-        (["ask", "small", "--renew", "3"], "trial 3 has ended: complete"),
+        (["ask", "small", "--renew", "3"], "hpo ask small --renew 3: trial 3 has ended: complete"),
         (["ask", "smal"], "there is no study 'smal'"),
     ],
 )

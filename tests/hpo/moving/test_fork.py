@@ -386,6 +386,14 @@ def test_a_killed_fork_whose_old_study_is_gone_says_so(where: Address, tmp_path:
         requests.ask(where, "new", "add", {"point": {"lr": 0.25}})
 
 
+def test_an_old_study_that_is_not_there_is_said_with_the_file_that_names_it(where: Address) -> None:
+    record(where, study_of("old"), [])
+    with pytest.raises(
+        StudyNotFound, match=r"new\.toml: from\.study: there is no study 'odl' in .*; did you mean 'old'"
+    ):
+        open_edited(where, study_of("new", **{"from": {"study": "odl"}}), lambda remark: None)
+
+
 def test_a_fork_that_begins_anew_without_the_old_study_says_so(where: Address) -> None:
     record(where, study_of("old"), [finished(0, {"lr": 0.5}, 1.0)])
     transfers.fork(study_of("new", objective="a:c"), where, "old")

@@ -291,12 +291,16 @@ def test_a_table_that_hpo_exported_has_values_also_where_trials_have_no_reports(
 # MLflow --------------------------------------------------------------------------------------------------------------
 
 
-def log_by_hand(uri: str) -> None:
-    """An experiment as people make one: parameters as text, metrics with and without steps, all endings."""
+def log_by_hand(uri: str) -> list[str]:
+    """An experiment as people make one: parameters as text, metrics with and without steps, all endings.
+
+    Returns:
+        The ids of its runs.
+    """
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
-    experiment = client.create_experiment("by hand")
+    experiment, ids = client.create_experiment("by hand"), []
     for number, (lr, net, status) in enumerate(
         [
             (0.1, "[8, 8]", "FINISHED"),
@@ -307,6 +311,7 @@ def log_by_hand(uri: str) -> None:
         ]
     ):
         run = client.create_run(experiment, start_time=1_700_000_000_000 + number * 1000)
+        ids.append(str(run.info.run_id))
         for name, value in {"learning_rate": lr, "net": net, "depth": 3, "notes": "x"}.items():
             client.log_param(run.info.run_id, name, value)
         for step in range(3):
@@ -315,16 +320,18 @@ def log_by_hand(uri: str) -> None:
             client.log_metric(run.info.run_id, "no steps", step, at)
         if status != "RUNNING":
             client.set_terminated(run.info.run_id, status)
+    return ids
 
 
 def check_by_hand(hpo: CommandLine, uri: str) -> None:
+    ids = log_by_hand(uri)
     words = ("import", "mine.toml", "--mlflow", uri, "by hand", "--map", "lr=learning_rate", "--map", "loss=val_loss")
     done = hpo(*words)
     assert done.out == "mine: 2 trials imported, 3 refused, 0 were there already\n"
     assert done.err.splitlines() == [
-        "hpo: run 2 is refused: state: must be complete or pruned, but it failed",
-        "hpo: run 3 is refused: state: must be complete or pruned, but it has not finished",
-        "hpo: run 4 is refused: lr: must be a number in [0.0001, 1], got 7",
+        f"hpo: run 2 ({ids[2]}) is refused: state: must be complete or pruned, but it failed",
+        f"hpo: run 3 ({ids[3]}) is refused: state: must be complete or pruned, but it has not finished",
+        f"hpo: run 4 ({ids[4]}) is refused: lr: must be a number in [0.0001, 1], got 7",
         "hpo: ignored, because mine has no such parameter: notes",
     ]
     first, second = trials()
@@ -341,8 +348,55 @@ def check_by_hand(hpo: CommandLine, uri: str) -> None:
 
 
 def test_an_experiment_made_by_hand_in_mlflow(mine: CommandLine, mlflow_database: str) -> None:
-    log_by_hand(mlflow_database)
     check_by_hand(mine, mlflow_database)
+
+
+def test_nested_runs_are_trials_and_deleted_ones_are_not(mine: CommandLine, mlflow_database: str) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(mlflow_database)
+    experiment = client.create_experiment("nested")
+    parent = client.create_run(experiment, start_time=1_700_000_000_000, run_name="sweep")
+    client.set_terminated(parent.info.run_id)
+    children = []
+    for number in range(3):
+        tags = {"mlflow.parentRunId": parent.info.run_id}
+        run = client.create_run(experiment, start_time=1_700_000_001_000 + number, tags=tags)
+        for name, value in {"lr": 0.1 * (number + 1), "net": "wide", "n": 2}.items():
+            client.log_param(run.info.run_id, name, value)
+        client.log_metric(run.info.run_id, "loss", number)
+        client.set_terminated(run.info.run_id)
+        children.append(run.info.run_id)
+    client.delete_run(children[1])
+    words = ("import", "mine.toml", "--mlflow", mlflow_database, "nested")
+
+    done = mine(*words)
+
+    assert done.out == "mine: 2 trials imported, 1 refused, 0 were there already\n"
+    assert f"run 0 ({parent.info.run_id}) is refused: loss: must be a finite number, got nothing" in done.err
+    assert [trial.value for trial in trials()] == [0.0, 2.0]
+    client.restore_run(children[1])
+    client.delete_run(children[0])
+    assert mine(*words).out == "mine: 1 trials imported, 1 refused, 1 were there already\n"
+    assert [trial.value for trial in trials()] == [0.0, 2.0, 1.0]
+    client.delete_experiment(experiment)
+    assert f"is deleted; to restore it: mlflow experiments restore -x {experiment}" in mine(*words, code=2).err
+
+
+def test_the_option_that_is_wrong_is_named(mine: CommandLine) -> None:
+    Path("t.csv").write_text("lr;net;loss\n0,5;wide;1\n")
+    cases = {
+        ("--optuna", "sqlite:///none.db", "theirs"): "--optuna: there is no ledger at none.db",
+        ("--optuna", "mysql://x", "theirs"): "--optuna: must be the path of a journal file, sqlite:///PATH or",
+        ("--mlflow", "folder", "theirs"): "--mlflow: MLflow no longer writes to folders by default",
+        ("--csv", "t.csv", "--map", "lr"): "--map: must be NAME=THEIRS, with a parameter or the metric of mine as NAME",
+        ("--csv", "t.csv"): 'lr: must be a number in [0.0001, 1], got "0,5"; write decimals with a point',
+    }
+    for words, said in cases.items():
+        refused = mine("import", "mine.toml", *words, code=2).err
+        assert said in refused
+        assert "hpo run" not in refused
+        assert "did you mean" not in refused
 
 
 def test_a_study_of_hpos_own_in_mlflow_or_as_optuna_sees_it(mine: CommandLine, mlflow_database: str) -> None:
@@ -368,7 +422,6 @@ def test_a_study_of_hpos_own_in_mlflow_or_as_optuna_sees_it(mine: CommandLine, m
 
 
 def test_an_experiment_on_a_server(mine: CommandLine, mlflow_server: str) -> None:
-    log_by_hand(mlflow_server)
     check_by_hand(mine, mlflow_server)
 
 

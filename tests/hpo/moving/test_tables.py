@@ -65,7 +65,7 @@ REFUSED = {
     "0.5,1,discarded": "state: must be complete or pruned, but somebody has discarded it",
     "0.5,1,pruned": "state: must be complete, because a pruned trial without its curve says nothing",
     '0.5,"1,5",complete': 'loss: must be a finite number, got "1,5"; write decimals with a point',
-    '"0,5",1,complete': 'lr: must be a number in [0.0001, 1], got "0,5"',
+    '"0,5",1,complete': 'lr: must be a number in [0.0001, 1], got "0,5"; write decimals with a point',
     "0.5,inf,complete": 'loss: must be a finite number, got "inf"',
     "0.5,1e999,complete": 'loss: must be a finite number, got "1e999"',
     "0.5,2026-01-01,complete": 'loss: must be a finite number, got "2026-01-01"',
