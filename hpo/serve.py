@@ -212,7 +212,7 @@ def _wrong_keys(do: str, given: Mapping[str, Any]) -> str | None:
         return f"the body needs the key {missing!r}; its keys are {', '.join(known)}"
     unknown = next((key for key in given if key not in known), None)
     if unknown is not None:
-        return f"the body has an unknown key {unknown!r}{suggest(unknown, known)}; its keys are {', '.join(known)}"
+        return f"the body has an unknown key {unknown!r}{suggest(unknown, known)}"
     keys = ONE_OF.get(do, ())
     if keys and all(given.get(key) is None for key in keys):
         return f"the body needs one of the keys {', '.join(keys)}"

@@ -155,7 +155,7 @@ def _began_anew(name: str, original: _Content, older: _Content, to: Address) -> 
     if original.user.get(EVALUATIONS_ATTR, [])[: len(evaluations)] != evaluations:
         raise refuse("that was evaluated on its test set, which is not recorded here; copy it the other way")
     if lost := _changed_by_people(older.user, original.user):
-        raise refuse(f"{lost} there, and not here; do the same here first, or delete that one")
+        raise refuse(f"{lost} there, and not here; do the same here first, undo it there, or delete that one")
     return bool(changed)
 
 

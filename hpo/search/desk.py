@@ -21,7 +21,7 @@ from hpo.search.leases import Leases
 from hpo.search.request import Request
 from hpo.search.running import Running
 from hpo.study.edits import WORKERS, edited, from_json, holding, undone, workers
-from hpo.study.fields import Place, text
+from hpo.study.fields import Place, boolean, text
 from hpo.study.points import read_point
 from hpo.trial import BY_HAND, RETRY_OF, State, Trial
 
@@ -180,7 +180,7 @@ class Desk:
 
     def _discard(self, request: Request) -> dict[str, Any]:
         search, trial = self._search, request.trial(self._search.trials)
-        number, undo = trial.number, request.get("undo") is True
+        number, undo = trial.number, request.take("undo", _flag)
         why = "" if undo else request.take("why", text)
         if not trial.finished:
             rule = f"trial {number} has not ended; to end it: hpo stop-trial {search.study.name} {number}"
@@ -222,6 +222,10 @@ class Desk:
                 done.append(search.trials[-1])
                 search.publish(done[-1].number)
         return {"trials": {str(trial.notes[RETRY_OF]): trial.number for trial in done}}
+
+
+def _flag(value: Any) -> bool:
+    return boolean(value) if value is not None else False
 
 
 def _texts(value: Any) -> list[str]:

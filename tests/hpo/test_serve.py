@@ -111,6 +111,7 @@ def test_a_study_is_run_over_http(port: int) -> None:
         ),
         ("/add", b"{}", {}, 400, "POST /add: the body needs the key 'point'; its keys are point"),
         ("/renew", b"", {}, 400, "POST /renew: the body needs the key 'trial'"),
+        ("/discard", b'{"trial": 0, "undo": "no"}', {}, 400, "there is no trial 0"),
         ("/discard", b'{"trial": 0}', {}, 400, "POST /discard: the body needs one of the keys why, undo"),
         ("/set", b"{}", {}, 400, "POST /set: the body needs one of the keys edits, reset"),
         ("/ask", None, {}, 405, "/ask: the method must be POST, got GET"),
@@ -156,6 +157,15 @@ def test_another_method_is_answered_in_json(port: int, method: str, path: str, a
 def test_what_is_no_http_is_answered_in_json(port: int) -> None:
     for text in ("GET / HTTP/9.9\r\n\r\n", "GET / HTTP/one\r\n\r\n", f"GET /{'a' * 70_000} HTTP/1.1\r\n\r\n"):
         assert json.loads(raw(port, text).splitlines()[-1])["error"]
+
+
+def test_whether_to_undo_must_be_true_or_false(port: int) -> None:
+    assert post(port, "ask")[0] == 200
+    assert post(port, "tell", trial=0, value=1)[0] == 200
+    status, answer = post(port, "discard", trial=0, undo="no")
+    assert (status, answer["error"]) == (400, 'hpo discard small 0: undo: must be true or false, got "no"')
+    assert post(port, "discard", trial=0, why="x", undo=False)[1]["state"] == "discarded"
+    assert post(port, "discard", trial=0, undo=True)[1]["state"] == "complete"
 
 
 def test_a_retry_without_a_body_is_one_of_all_failed_trials(port: int) -> None:
