@@ -144,9 +144,9 @@ class Leases:
         names = {**study.objectives, **study.bounds}  # what a bound is on may have been reported before
         needed = [*study.objectives, *(name for name in study.bounds if last.last(name) is None)]
         if not values.keys() <= names.keys() or not values.keys() >= {*needed}:
-            rule = f"must be of {', '.join(needed or names)}"
+            rule = f"must name {', '.join(needed or names)}"
             if optional := [name for name in names if needed and name not in needed]:
-                rule += f", and may be of {', '.join(optional)}"
+                rule += f", and may name {', '.join(optional)}"
             raise request.error("value", rule, given)
         if not all(map(math.isfinite, values.values())):
             rule = "must be finite; for a trial without a value: --failed TEXT, or --infeasible TEXT"

@@ -215,7 +215,7 @@ def test_an_edit_is_undone_and_the_file_holds_again(hpo: CommandLine) -> None:
         (["tell", "small", "3", "--value", "loss=0.5", "--failed", "x"], "needs one of"),
         (["tell", "small", "3", "--infeasible", "x", "--failed", "x"], "got failed and infeasible"),
         (["tell", "small", "3", "--infeasible", "x"], "trial 3 has ended: complete with "),
-        (["tell", "small", "3", "--value", "acc=0.5"], "value: must be of loss"),
+        (["tell", "small", "3", "--value", "acc=0.5"], "value: must name loss"),
         (["tell", "small", "3", "--value", "nan"], "must be finite; for a trial without a value: --failed TEXT"),
         (["ask", "small", "--lease", "soon"], "--lease: must be a duration"),
         (["ask", "small", "--renew", "3"], "hpo ask small --renew 3: trial 3 has ended: complete"),
@@ -302,7 +302,7 @@ def test_several_objectives_and_a_bounded_metric_are_told_by_name(hpo: CommandLi
     hpo("ask", "two.toml")
     known = ["--value", "loss=0.1", "--value", "cost=0.2"]
     refused = hpo("tell", "two", "0", *known, code=2).err
-    assert refused.startswith("hpo tell two 0: value: must be of loss, cost, mem, got ")
+    assert refused.startswith("hpo tell two 0: value: must name loss, cost, mem, got ")
     for _ in range(2):
         told = hpo("tell", "two", "0", *known, "--value", "mem=90", "--json").json
         assert (told["state"], told["values"]) == ("complete", {"loss": 0.1, "cost": 0.2})
