@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
+from urllib.parse import unquote
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -31,7 +32,17 @@ def absolute_uri(uri: str) -> str:
     if scheme != "sqlite" or not rest.startswith("/") or rest == "/:memory:":
         return uri
     path, question, options = rest[1:].partition("?")
-    return f"sqlite:///{absolute(path)}{question}{options}" if path else uri
+    return f"{sqlite_uri(sqlite_path(uri))}{question}{options}" if path else uri
+
+
+def sqlite_path(uri: str) -> Path:
+    """The file of a tracking store's address ``sqlite:///PATH``, absolute."""
+    return absolute(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
+
+
+def sqlite_uri(path: str | Path) -> str:
+    """The address of a file: what means something else in an address is quoted."""
+    return "sqlite:///" + str(path).replace("%", "%25").replace("?", "%3F")
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from hpo.cli.options import Tracking, complete_name, read_name
 from hpo.cli.text import browsed, write
 from hpo.errors import InputError, TrackingError
 from hpo.ledger.address import redact
+from hpo.machine import sqlite_path
 from hpo.tracking import DEFAULT_TRACKING, check
 
 # What the server and the browser write, below the working folder.
@@ -47,7 +48,7 @@ def ui(
     if tracking == "none":
         raise InputError("--tracking: must be a tracking store, got none", key="--tracking", value="none")
     check(tracking)
-    if tracking.startswith("sqlite:///") and not Path(tracking.removeprefix("sqlite:///")).exists():
+    if tracking.startswith("sqlite:///") and not sqlite_path(tracking).exists():
         raise InputError(
             f"ui: there are no runs in {tracking}; create some with: hpo run STUDY.toml",
             key="--tracking",

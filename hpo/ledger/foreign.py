@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -67,16 +66,14 @@ def _open(where: Address) -> Journal | Sql:
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
-    from hpo.ledger.sql import Sql
+    from hpo.ledger.sql import Sql, opening
 
-    if where.path is not None:
-        url, options = f"sqlite:///file:{quote(str(where.path))}?uri=true&mode=ro", {}
-    else:
-        url = where.url.replace("postgresql://", "postgresql+psycopg://", 1)
-        read_only = "-c default_transaction_read_only=on"
-        options = {"connect_args": {"connect_timeout": CONNECT_TIMEOUT, "options": read_only}}
     try:
-        return Sql(url, engine_kwargs=options, skip_table_creation=True)
+        if where.path is not None:
+            return Sql(None, opening(where.path, "mode=ro"), skip_table_creation=True)
+        url = where.url.replace("postgresql://", "postgresql+psycopg://", 1)
+        read_only = {"connect_timeout": CONNECT_TIMEOUT, "options": "-c default_transaction_read_only=on"}
+        return Sql(url, engine_kwargs={"connect_args": read_only}, skip_table_creation=True)
     except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
         raise StorageUnusable(f"--optuna: {where} cannot be read: {reason(error)}") from None
 

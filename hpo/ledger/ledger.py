@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -288,11 +288,12 @@ class Ledger:
 
     def close(self) -> None:
         self._closed.set()
-        self.inbox.close()
-        with suppress(HpoError, OSError):  # if it fails, the next reader reports it
-            self._store.summarize()
-        self._store.close()
-        self._held.release()
+        with ExitStack() as last:  # also after Ctrl-C
+            last.callback(self._held.release)
+            last.callback(self._store.close)
+            self.inbox.close()
+            with suppress(HpoError, OSError):  # if it fails, the next reader reports it
+                self._store.summarize()
 
 
 def connect(address: Address) -> Journal | Sql:

@@ -11,12 +11,14 @@ import os
 import sqlite3
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import quote
 from weakref import WeakSet
 
 from optuna.distributions import distribution_to_json
@@ -41,20 +43,30 @@ _READ_WRITER = "SELECT value_json FROM study_user_attributes WHERE study_id = %s
 
 
 class Sql(RDBStorage):
-    """Optuna's relational storage with a whole trial's end in one transaction."""
+    """Optuna's relational storage with a whole trial's end in one transaction.
+
+    Args:
+        url: The address of a server; None for a file.
+        file: Connects to a sqlite file, from :func:`opening`; None for a server.
+        options: Of ``RDBStorage``.
+    """
 
     #: What it raises when it cannot be written.
     failures: ClassVar[tuple[type[Exception], ...]] = (StorageInternalError, SQLAlchemyError, OSError)
 
-    def __init__(self, url: str, **options: Any) -> None:
+    def __init__(self, url: str | None, file: Callable[[], sqlite3.Connection] | None = None, **options: Any) -> None:
         self._connections: WeakSet[Any] = WeakSet()
+        self._is_file = self._counted = file is not None
+        if file is not None:  # not as a part of the URL, where some characters mean something else
+            options["engine_kwargs"] = {"creator": file}
+            lock.sqlite_connected(+1)
         try:
-            super().__init__(url, **options)
+            super().__init__(url or "sqlite:///file", **options)
         except BaseException:
             if hasattr(self, "engine"):
                 self.engine.dispose()
+            lock.sqlite_connected(-self._counted)
             raise
-        self._is_file = self.engine.dialect.name == "sqlite"
         if not self._is_file:
             event.listen(self.engine, "connect", lambda connection, _: self._connections.add(connection))
             self.engine.dispose()  # the next connection is noted
@@ -63,7 +75,7 @@ class Sql(RDBStorage):
         return super().__getstate__() | {"_connections": None}  # a copy has its own
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
-        super().__setstate__(state | {"_connections": WeakSet()})
+        super().__setstate__(state | {"_connections": WeakSet(), "_counted": False})
 
     @staticmethod
     def is_passing(error: BaseException) -> bool:
@@ -237,9 +249,8 @@ class Sql(RDBStorage):
 
     def close(self) -> None:
         self.engine.dispose()
-        if self._is_file:
-            self._is_file = False
-            lock.sqlite_connected(-1)
+        lock.sqlite_connected(-self._counted)
+        self._counted = False
 
 
 def _loaded(text: str) -> Any:
@@ -297,8 +308,7 @@ def connect(address: Address) -> Sql:
     Raises:
         StorageUnusable: When it cannot be reached or its tables are not Optuna's.
     """
-    is_file = address.path is not None
-    lock.sqlite_connected(+is_file)
+    lock.sqlite_connected(+1)
     try:
         if address.path is None:
             url = address.url.replace("postgresql://", "postgresql+psycopg://", 1)
@@ -306,24 +316,29 @@ def connect(address: Address) -> Sql:
             return Sql(url, engine_kwargs={"pool_pre_ping": True, "connect_args": patience})
         if _writable(address.path):
             _use_write_ahead_log(address.path)
-        return Sql(_sqlite_url(address.path), engine_kwargs={"connect_args": {"timeout": 30}})
-    except BaseException as error:
-        lock.sqlite_connected(-is_file)
-        if isinstance(error, (SQLAlchemyError, StorageInternalError, RuntimeError, sqlite3.Error)):
-            raise StorageUnusable(f"storage: {address} cannot be opened: {reason(error.__cause__ or error)}") from error
-        raise
+            return Sql(None, opening(address.path))
+        # A reader without write permission; the log is there exactly while somebody writes.
+        being_written = address.path.with_name(address.path.name + "-wal").exists()
+        return Sql(None, opening(address.path, "mode=ro" if being_written else "immutable=1"))
+    except (SQLAlchemyError, StorageInternalError, RuntimeError, sqlite3.Error) as error:
+        raise StorageUnusable(f"storage: {address} cannot be opened: {reason(error.__cause__ or error)}") from error
+    finally:
+        lock.sqlite_connected(-1)
+
+
+def opening(path: Path, mode: str | None = None) -> Callable[[], sqlite3.Connection]:
+    """What connects to a sqlite file, whatever its name.
+
+    Args:
+        path: The file.
+        mode: A parameter of SQLite's for a file that is only read; None for one that is written, and made when absent.
+    """
+    name = str(path) if mode is None else f"file:{quote(str(path))}?{mode}"
+    return partial(sqlite3.connect, name, uri=mode is not None, timeout=30, check_same_thread=False)
 
 
 def _writable(path: Path) -> bool:
     return os.access(path if path.exists() else path.parent, os.W_OK) and os.access(path.parent, os.W_OK)
-
-
-def _sqlite_url(path: Path) -> str:
-    if _writable(path):
-        return f"sqlite:///{path}"
-    # A reader without write permission; the log is there exactly while somebody writes.
-    being_written = path.with_name(path.name + "-wal").exists()
-    return f"sqlite:///file:{path}?uri=true&{'mode=ro' if being_written else 'immutable=1'}"
 
 
 def _use_write_ahead_log(path: Path) -> None:

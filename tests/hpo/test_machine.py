@@ -81,6 +81,7 @@ def test_paths_are_expanded_and_absolute(tmp_path: Path, monkeypatch: pytest.Mon
         ("sqlite:///mlflow.db", "sqlite:///{here}/mlflow.db"),
         ("sqlite:///~/mlflow.db", "sqlite:///{here}/mlflow.db"),
         ("sqlite:////a/b.db?timeout=3", "sqlite:////a/b.db?timeout=3"),
+        ("sqlite:////a%25/b%3F.db?timeout=3", "sqlite:////a%25/b%3F.db?timeout=3"),
         ("mlruns", "{here}/mlruns"),
         ("none", "none"),
         ("http://host:5000/x", "http://host:5000/x"),

@@ -16,6 +16,8 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.store.db import utils
 
+from hpo.machine import sqlite_path, sqlite_uri
+
 TABLES = Path(__file__).with_name("tables.sql")
 
 
@@ -24,7 +26,7 @@ def make(uri: str) -> None:
 
     MLflow makes its tables one by one; a process killed meanwhile leaves a file that no MLflow opens again.
     """
-    path = Path(uri.removeprefix("sqlite:///"))
+    path = sqlite_path(uri)
     if not uri.startswith("sqlite:///") or path.exists():
         return
     draft = path.parent / ".hpo" / f"{path.name}.{uuid.uuid4().hex}"
@@ -36,7 +38,7 @@ def make(uri: str) -> None:
             with contextlib.closing(sqlite3.connect(draft)) as database:
                 database.executescript(tables)
         else:  # another version of MLflow, with other tables
-            MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments(max_results=1)
+            MlflowClient(tracking_uri=sqlite_uri(draft)).search_experiments(max_results=1)
         with contextlib.suppress(FileExistsError):  # another driver was faster
             path.hardlink_to(draft)
     finally:
@@ -47,7 +49,7 @@ def migrated() -> str:
     """The tables as MLflow makes them, as SQL."""
     with tempfile.TemporaryDirectory() as folder:
         engine = utils.create_sqlalchemy_engine(  # type: ignore[no-untyped-call]
-            f"sqlite:///{folder}/mlflow.db"
+            sqlite_uri(f"{folder}/mlflow.db")
         )
         utils._initialize_tables(engine)  # type: ignore[no-untyped-call]
         engine.dispose()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from hpo.errors import InputError, TrackingError
 from hpo.ledger.address import reason, redact
+from hpo.machine import sqlite_path
 from hpo.tracking.mlflow.client import OBJECTIVE, connect, search
 from hpo.trial import FROM, Origin, Report, State, Trial
 
@@ -28,8 +28,7 @@ def mlflow_trials(uri: str, experiment: str) -> list[Trial]:
         InputError: When there is no such store or experiment.
         TrackingError: When MLflow fails.
     """
-    scheme, _, path = uri.partition(":///")
-    if scheme == "sqlite" and not Path(path).exists():  # MLflow would create the file
+    if uri.startswith("sqlite:///") and not (path := sqlite_path(uri)).exists():  # MLflow would create the file
         raise InputError(f"--mlflow: there is no database at {path}", key="--mlflow", value=uri)
     try:
         client = connect(uri)

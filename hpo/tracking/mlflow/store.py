@@ -71,7 +71,7 @@ class MlflowStore:
         self._database = bulk.database(self._client)
         self._flat = "://" not in uri or uri.startswith("file:")
         if self._database and artifacts:
-            self._database.artifact_root_uri = str(artifacts)
+            self._database.artifact_root_uri = str(artifacts).replace("%", "%25")  # MLflow unquotes paths
         self.batch = ROWS if self._database else CALLERS
         self._study = study
         self._uid = uid

@@ -249,6 +249,7 @@ def test_a_process_killed_while_it_writes_one_leaves_the_old_one(
 
     assert summary.path_of(journal).read_bytes() == before
     assert by_hpo(journal) == by_optuna(journal)
+    Clerk(parse(str(journal)), small_study()).ledger.close()  # the lock was given back
 
 
 def _die(*_: object) -> None:

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import optuna
@@ -17,9 +17,11 @@ from optuna.storages import BaseStorage
 from hpo import service
 from hpo.cli.studies import list_studies
 from hpo.errors import HpoError, InputError, StorageError, StudyLocked
+from hpo.ledger import lock
 from hpo.ledger import snapshots as books
 from hpo.ledger.address import Address, parse
-from hpo.ledger.ledger import Ledger
+from hpo.ledger.foreign import optuna_trials
+from hpo.ledger.ledger import Ledger, connect
 from hpo.testing import small_study
 from hpo.testing.ledgers import Clerk, holding, wait_until_done
 
@@ -189,3 +191,27 @@ def test_hpo_list_names_what_cannot_be_read(tmp_path: Path, capsys: pytest.Captu
     assert "to delete it: hpo delete bad" in said
     assert [(head["name"], head["state"]) for head in heads] == [("a", "stopped"), ("bad", "unreadable")]
     assert heads[0].keys() < heads[1].keys()
+
+
+def test_reading_a_study_of_optuna_drops_no_lock_that_is_taken_afterwards(tmp_path: Path) -> None:
+    address = parse(f"sqlite:///{tmp_path}/ledger")
+    Clerk(address, small_study()).ledger.close()
+
+    optuna_trials(address.url, "small", small_study().objectives)
+
+    assert lock._connected == 0
+    with closing(connect(address)):
+        assert lock._connected == 1
+    assert lock._connected == 0
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_a_database_that_cannot_be_opened_is_not_counted(tmp_path: Path, failing: bool) -> None:
+    file = tmp_path / "other.db"
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("CREATE TABLE version_info (version_info_id INTEGER)" if failing else "CREATE TABLE mine (x)")
+
+    with suppress(StorageError):
+        connect(parse(f"sqlite:///{file}")).close()
+
+    assert lock._connected == 0

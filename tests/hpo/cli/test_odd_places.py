@@ -1,0 +1,65 @@
+"""Folders and files whose names mean something else in an address, a template or a shell."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from command_line import QUICK, CommandLine
+
+from hpo.machine import sqlite_uri
+
+ODD = pytest.mark.parametrize(
+    "name",
+    ["what?", "100%25", "a%41", "{x}", "#1", "two words", "new\nline", "'\"", "-dash", "c:olon", "ünï", "all %25?{}#ü"],
+)
+
+
+def here(hpo: CommandLine, name: str) -> Path:
+    """A folder with the study, of which hpo is to write into nothing else."""
+    folder = hpo.folder / "above" / name
+    folder.mkdir(parents=True)
+    for file in ("s.toml", "small_objectives.py"):
+        shutil.move(hpo.folder / file, folder / file)
+    return folder
+
+
+@ODD
+@pytest.mark.parametrize("storage", ["hpo.journal", "sqlite:///hpo.db"])
+def test_a_ledger_lies_where_it_should_in_a_folder_of_any_name(
+    hpo: CommandLine, monkeypatch: pytest.MonkeyPatch, name: str, storage: str
+) -> None:
+    folder = here(hpo, name)
+    monkeypatch.chdir(folder)
+
+    hpo("run", "s.toml", *QUICK, "--storage", storage)
+
+    assert (folder / storage.removeprefix("sqlite:///")).stat().st_size > 0
+    assert [path.name for path in folder.parent.iterdir()] == [name]
+    assert hpo("best", "small", "--json", "--storage", storage).json["number"] >= 0
+    taken = hpo("import", "s.toml", "--optuna", storage, "small", "--storage", "b.journal")
+    assert "5 trials" in taken.out + taken.err
+
+
+@pytest.mark.usefixtures("quick_report")
+@pytest.mark.parametrize("name", ["what?", "a%41", "all %25?{}#ü"])
+def test_runs_and_their_files_lie_where_they_should_in_a_folder_of_any_name(
+    hpo: CommandLine, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    from mlflow import MlflowClient
+
+    folder = here(hpo, name)
+    monkeypatch.chdir(folder)
+
+    hpo("run", "s.toml", "--workers", "0", "--wait")
+
+    client = MlflowClient(sqlite_uri(folder / "mlflow.db"))
+    experiment = client.get_experiment_by_name("small")
+    assert experiment is not None
+    (parent,) = client.search_runs([experiment.experiment_id], "tags.`hpo.role` = 'study'")
+    assert "report" in [file.path for file in client.list_artifacts(parent.info.run_id)]
+    assert list(folder.glob("mlruns/**/report.html"))
+    assert not [path for path in folder.parent.rglob("*") if path.is_file() and folder not in path.parents]
+    assert hpo("sync", "small").code == 0
+    hpo("delete", "small", "--yes")
