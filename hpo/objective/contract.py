@@ -190,7 +190,8 @@ def _report(report: Any, metric: str) -> Metrics:
     for name, value in report.items():
         if not isinstance(name, str) or not _is_number(value):
             raise TypeError(f"a report must be a mapping of metric names to numbers, got {name!r:.80}: {value!r:.80}")
-    return {name: float(value) for name, value in report.items()}
+    # Plain names: the driver must not meet a class of the study's own code.
+    return {str.__str__(name): float(value) for name, value in report.items()}
 
 
 def _is_number(value: Any) -> bool:

@@ -217,6 +217,27 @@ def test_a_mapping_is_one_report_and_an_iterator_several() -> None:
     assert reported(iter([])) == []
 
 
+class Name(str):
+    """A name that is equal to nothing."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+
+class Loss(float):
+    """A number of a class of the study's own."""
+
+
+def test_names_and_numbers_of_the_studys_own_classes_become_plain_ones() -> None:
+    (report,) = objective.reports(lambda params, seed: {Name("loss"): Loss(0.5)}, {}, 0, "loss")
+
+    assert report == {"loss": 0.5}
+    assert [(type(name), type(value)) for name, value in report.items()] == [(str, float)]
+
+
 @pytest.mark.parametrize(
     "result",
     [(0.2, 0.8), [0.2, 0.8], [{"loss": 0.2}], np.array([0.2, 0.8]), np.array([0.2]), {0.2}, [], {"loss": 0.2}.values()],
