@@ -12,7 +12,8 @@ import typer
 from hpo.cli.options import AsJson, Storage, Tracking
 from hpo.cli.table import print_table
 from hpo.cli.text import print_json, write, write_lines
-from hpo.ledger.address import DEFAULT_STORAGE
+from hpo.errors import InputError
+from hpo.ledger.address import DEFAULT_STORAGE, parse
 from hpo.tracking import DEFAULT_TRACKING
 
 
@@ -42,7 +43,7 @@ def doctor(
     storage: Storage = DEFAULT_STORAGE,
     tracking: Tracking = DEFAULT_TRACKING,
     repair: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="LEDGER", help="Repair this journal: leave out bad lines, keep a copy of the original."),
     ] = None,
     as_json: AsJson = False,
@@ -61,9 +62,14 @@ def doctor(
     write_lines(f"warning: {warning}" for warning in facts["warnings"])
 
 
-def _repair(path: Path, *, as_json: bool) -> None:
+def _repair(ledger: str, *, as_json: bool) -> None:
     from hpo.ledger.repair import repair
 
+    where = parse(ledger)
+    if where.kind != "journal" or where.path is None:
+        rule = f"must be a journal; a database is repaired by its own tools (sqlite3 FILE .recover), got {where}"
+        raise InputError(f"--repair: {rule}", key="--repair", rule=rule, value=str(where))
+    path = Path(ledger) if where.relative else where.path
     done = repair(path)
     if as_json:
         print_json(dataclasses.asdict(done) | {"copy": str(done.copy) if done.copy else None})

@@ -191,3 +191,17 @@ def test_without_any_data_set_fetch_names_the_entry_points(hpo: CommandLine, mon
     assert refused == (
         "hpo: fetch: there is no data set 'mnist'; no installed package offers any (entry points of 'hpo.datasets')\n"
     )
+
+
+@pytest.mark.parametrize("address", ["sqlite:///hpo.db", "postgresql://me:secret@host/db"])
+def test_only_a_journal_is_repaired(hpo: CommandLine, address: str) -> None:
+    refused = hpo("doctor", "--repair", address, code=2).err
+    assert refused.startswith("hpo: --repair: must be a journal; a database is repaired by its own tools")
+    assert "secret" not in refused
+
+
+def test_a_journal_is_repaired_under_the_name_that_was_typed(hpo: CommandLine) -> None:
+    hpo.run()
+    with (hpo.folder / "hpo.journal").open("ab") as file:
+        file.write(b"{torn\n")
+    assert hpo("doctor", "--repair", "hpo.journal").out.splitlines()[-1].startswith("hpo.journal: kept ")
