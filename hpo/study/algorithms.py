@@ -259,25 +259,26 @@ def read_sampler(
     """
     if several and raw.get("name") == "tpe":  # as in Optuna 5
         raw = {"multivariate": raw.get("group") is True, **raw}
-    sampler = _read(place, raw, space, SAMPLERS, default="random", common=SAMPLING)
     if several:
-        _check_several(place, sampler.name, SAMPLERS)
+        _check_several(place, raw.get("name"), SAMPLERS)
+    sampler = _read(place, raw, space, SAMPLERS, default="random", common=SAMPLING)
     common = {key: sampler.options[key] for key in SAMPLING}
     return Named(sampler.name, {k: v for k, v in sampler.options.items() if k not in SAMPLING}), common
 
 
 def read_pruner(place: Place, raw: Mapping[str, Any], space: Space, *, several: bool = False) -> Named:
     """Reads a study's ``[pruner]`` table; arguments and errors are those of :func:`read_sampler`."""
-    pruner = _read(place, raw, space, PRUNERS, default="none")
     if several:
-        if pruner.name not in PRUNERS:  # Optuna's interface asks for the study's one direction
-            raise _unfit(place, pruner.name, PRUNERS)
-        _check_several(place, pruner.name, PRUNERS)
+        _check_several(place, raw.get("name"), PRUNERS)
+    pruner = _read(place, raw, space, PRUNERS, default="none")
+    if several and pruner.name not in PRUNERS:  # Optuna's interface asks for the study's one direction
+        raise _unfit(place, pruner.name, PRUNERS)
     return pruner
 
 
-def _check_several(place: Place, name: str, known: Mapping[str, Algorithm]) -> None:
-    if name in known and not known[name].several:
+def _check_several(place: Place, name: Any, known: Mapping[str, Algorithm]) -> None:
+    """Before the options are read: they do not matter to what cannot be used."""
+    if isinstance(name, str) and name in known and not known[name].several:
         raise _unfit(place, name, known)
 
 

@@ -71,6 +71,8 @@ def test_one_objective_is_a_metric_and_its_direction() -> None:
         ({"objectives": TWO, "metric": "score"}, "metric", "either metric and direction"),
         ({"objectives": TWO, "direction": "maximize"}, "direction", "either metric and direction"),
         ({"objectives": TWO, "pruner": {"name": "patience", "patience": 2}}, "pruner.name", "none, median, asha"),
+        ({"objectives": TWO, "pruner": {"name": "patience"}}, "pruner.name", "one objective only"),  # not its options
+        ({"objectives": TWO, "sampler": {"name": "cmaes", "sigma": 1}}, "sampler.name", "one objective only"),
         ({"objectives": TWO, "pruner": {"name": "optuna.pruners:MedianPruner"}}, "pruner.name", "one objective only"),
         ({"objectives": TWO, "budget": {"target": 0.5}}, "budget.target", "values of objectives"),
         ({"objectives": TWO, "budget": {"target": {"scor": 0.5}}}, "budget.target.scor", "did you mean 'score'"),
