@@ -8,6 +8,7 @@ import gc
 import importlib
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -121,6 +122,9 @@ def _built(name: str) -> Any:
 def main() -> None:
     """Runs the command line; an :class:`HpoError` becomes one message and its exit code."""
     text.harden_streams()
+    if any(option.startswith("error") for option in sys.warnoptions):  # it is for the study's own code
+        warnings.resetwarnings()  # what MLflow and SQLAlchemy warn of is shown
+        warnings.simplefilter("default")
     # SIGTERM as Ctrl-C: a command that does not handle it ends with exit code 130.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Without this, Python's last collection walks through all of MLflow, which takes a second.

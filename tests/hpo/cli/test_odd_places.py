@@ -63,3 +63,20 @@ def test_runs_and_their_files_lie_where_they_should_in_a_folder_of_any_name(
     assert not [path for path in folder.parent.rglob("*") if path.is_file() and folder not in path.parents]
     assert hpo("sync", "small").code == 0
     hpo("delete", "small", "--yes")
+
+
+def test_warnings_as_errors_are_for_the_objective_and_not_for_mlflow(
+    hpo: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    objective = "import warnings\ndef warned(params, seed):\n    warnings.warn('mind')\n    return 1.0\n"
+    (hpo.folder / "warning.py").write_text(objective)
+
+    good = hpo.start("run", "s.toml", "--workers", "0", "--wait")
+    _, err = good.communicate(timeout=200)
+    assert good.returncode == 0, err
+    assert "not in MLflow" not in err
+    bad = hpo.start("run", "s.toml", *QUICK, "--set", "name=other", "--set", "objective=warning:warned")
+    _, err = bad.communicate(timeout=200)
+    assert bad.returncode == 1
+    assert "UserWarning: mind" in err
