@@ -33,7 +33,7 @@ EVALUATIONS_ATTR = "hpo:evaluations"
 FILE_ATTR = "hpo:file"
 # The one that lists the edits of a study by `hpo set`, also those that no longer hold.
 EDITS_ATTR = "hpo:edits"
-# The one that says which trials a person has discarded, by number: why, when and by whom.
+# The one that says which trials a person has discarded, by number: why, when and by whom; and whether that was undone.
 DISCARDED_ATTR = "hpo:discarded"
 # What the attributes with requests to a study's writer begin with; the request's id follows.
 REQUEST = "hpo:request:"
@@ -63,12 +63,17 @@ def check_attributes(attrs: Mapping[str, Any]) -> None:
             raise HpoError(f"its attribute {key!r} is damaged")
 
 
+def discards(mark: Mapping[str, Any] | None) -> bool:
+    """Whether a mark of ``DISCARDED_ATTR`` still holds."""
+    return mark is not None and "undone" not in mark
+
+
 def marked(trials: Iterable[Trial], attrs: Mapping[str, Any]) -> list[Trial]:
     """The trials of a study, with those as discarded that its attributes name; their records stay as they are."""
     discarded = attrs.get(DISCARDED_ATTR, {})
     return [
         replace(trial, state=State.DISCARDED, notes={**trial.notes, DISCARDED_ATTR: mark})
-        if (mark := discarded.get(str(trial.number))) is not None and trial.finished
+        if discards(mark := discarded.get(str(trial.number))) and trial.finished
         else trial
         for trial in trials
     ]

@@ -19,6 +19,7 @@ from hpo.ledger import (
     REQUEST,
     STUDY_ATTR,
     UID_ATTR,
+    discards,
     lock,
     snapshots,
 )
@@ -161,13 +162,20 @@ def _began_anew(name: str, original: _Content, older: _Content, to: Address) -> 
 
 def _changed_by_people(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
     """What a person has changed in the copy alone, in words."""
-    marks = there.get(DISCARDED_ATTR, {}).keys() - here.get(DISCARDED_ATTR, {}).keys()
-    if marks:
-        return f"whose trial {min(map(int, marks))} was discarded"
+    marks = here.get(DISCARDED_ATTR, {})
+    for number, theirs in there.get(DISCARDED_ATTR, {}).items():
+        mine = marks.get(number)
+        if discards(theirs) != discards(mine) and (mine is None or _decided(mine) < _decided(theirs)):
+            return f"whose trial {number} was {'discarded' if discards(theirs) else 'made to count again'}"
     known = {(edit["key"], edit["text"]) for edit in here.get(EDITS_ATTR, ())}
     edits = [edit for edit in there.get(EDITS_ATTR, ()) if not edit["ended"]]
     edit = next((edit for edit in edits if (edit["key"], edit["text"]) not in known), None)
     return edit and f"where {edit['key']} = {edit['text']} was set"
+
+
+def _decided(mark: Mapping[str, Any]) -> float:
+    """When a trial was discarded, or made to count again."""
+    return float(mark.get("undone", mark)["time"])
 
 
 def _text(trial: FrozenTrial) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.errors import HpoError, InputError, SearchFailed, StorageError, StudyLocked
 from hpo.execution import Resizable
-from hpo.ledger import DISCARDED_ATTR, EDITS_ATTR, FILE_ATTR, REQUEST
+from hpo.ledger import DISCARDED_ATTR, EDITS_ATTR, FILE_ATTR, REQUEST, discards
 from hpo.ledger.inbox import UNFETCHED
 from hpo.ledger.ledger import Ledger
 from hpo.search.leases import Leases
@@ -186,7 +186,8 @@ class Desk:
             rule = f"trial {number} has not ended; to end it: hpo stop-trial {search.study.name} {number}"
             raise request.refusal(rule, value=number)
         marks = dict(self._ledger.get(DISCARDED_ATTR, {}))
-        if undo and (mark := marks.pop(str(number), None)) is not None:
+        if undo and discards(mark := marks.get(str(number))):
+            marks[str(number)] = {**mark, "undone": {"time": request.time, "by": request.by}}
             notes = {key: value for key, value in trial.notes.items() if key != DISCARDED_ATTR}
             trial = replace(trial, state=State(mark["state"]), notes=notes)
         elif not undo:

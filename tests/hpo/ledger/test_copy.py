@@ -204,6 +204,11 @@ def test_what_people_did_to_the_copy_alone_is_not_lost(two: tuple[Address, Addre
         copy(one, "small", other)
     requests.ask(one, "small", "discard", {"trial": 3, "why": "a wrong disk"})
     copy(one, "small", other)
+    requests.ask(other, "small", "discard", {"trial": 3, "undo": True})
+    with pytest.raises(StudyConflict, match="whose trial 3 was made to count again there, and not here; do the same"):
+        copy(one, "small", other)
+    copy(other, "small", one)
+    assert snapshots.read(one, "small").trials[3].state is not State.DISCARDED
     requests.ask(other, "small", "set", {"edits": ["budget.trials=60"]})
     with pytest.raises(StudyConflict, match=r"where budget\.trials = 60 was set there, and not here"):
         copy(one, "small", other)
