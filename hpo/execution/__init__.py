@@ -16,6 +16,8 @@ from typing import Any, Protocol, runtime_checkable
 from hpo.study.command import Command
 from hpo.trial import Report
 
+# What Python takes its filters of warnings from.
+WARNINGS = "PYTHONWARNINGS"
 # The file, in the folder that holds those of all trials, with the ledger's identity of their study.
 MARKER = ".study"
 # Ends the name of a folder, beside the one that it becomes, while its content arrives from a node.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import HpoError
-from hpo.execution import Job
+from hpo.execution import WARNINGS, Job
 from hpo.execution.inline import THREADS, variables
 from hpo.execution.process import Child, ChildDied, ChildFailed
 from hpo.imports import look_in
@@ -26,7 +26,9 @@ def job(study: Study, umask: int | None = None, code: bytes | None = None) -> Jo
     pause = HURRY if study.pruner.name != "none" else LEISURE
     path = (str(Path.cwd()), study.folder)
     settings = study.trial
-    return Job(study.objective, study.metric, study.fixed, path, umask, pause, settings.env, code, settings.infeasible)
+    warnings = {WARNINGS: os.environ[WARNINGS]} if WARNINGS in os.environ else {}
+    env = {**warnings, **settings.env}
+    return Job(study.objective, study.metric, study.fixed, path, umask, pause, env, code, settings.infeasible)
 
 
 class GuestFailed(HpoError):

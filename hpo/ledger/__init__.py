@@ -16,7 +16,7 @@ This file imports none of them, because Optuna takes half a second.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from hpo.errors import HpoError
 from hpo.trial import State, Trial
@@ -63,7 +63,7 @@ def check_attributes(attrs: Mapping[str, Any]) -> None:
             raise HpoError(f"its attribute {key!r} is damaged")
 
 
-def discards(mark: Mapping[str, Any] | None) -> bool:
+def discards(mark: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
     """Whether a mark of ``DISCARDED_ATTR`` still holds."""
     return mark is not None and "undone" not in mark
 

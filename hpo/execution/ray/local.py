@@ -25,6 +25,7 @@ import ray._private.utils
 import ray._private.worker
 
 from hpo.errors import ClusterError
+from hpo.execution import WARNINGS
 from hpo.execution.ray import reaper
 
 # What Ray imports to find out whether its dashboard's dependencies are there. Without them its agent on every node
@@ -68,7 +69,7 @@ def start(cores: int, **options: Any) -> None:
     room = {"num_cpus": cores + (os.cpu_count() or 1), "resources": {WORKERS_CORES: cores}}
     options = {**options, **room, "_temp_dir": str(_folder / "r")}
     try:
-        with _token(_folder), reaper.marking():
+        with _own_variables(_folder), reaper.marking():
             _persist(lambda: ray.init(address="local", include_dashboard=False, **options), options)
     finally:
         os.umask(umask)
@@ -109,9 +110,12 @@ def _private_folder() -> Path:
 
 
 @contextmanager
-def _token(folder: Path) -> Iterator[None]:
-    """Has Ray ask for a token that only this user can read; without one, any user of the machine could run code."""
-    names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+def _own_variables(folder: Path) -> Iterator[None]:
+    """Has Ray ask for a token that only this user can read; without one, any user of the machine could run code.
+
+    Warnings as errors are for the study's own code, which gets them from its job; Ray's processes would end by them.
+    """
+    names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", WARNINGS)
     before = {name: os.environ.pop(name, None) for name in names}
     path = folder / "auth_token"
     if not path.exists():

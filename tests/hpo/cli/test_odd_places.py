@@ -80,3 +80,22 @@ def test_warnings_as_errors_are_for_the_objective_and_not_for_mlflow(
     _, err = bad.communicate(timeout=200)
     assert bad.returncode == 1
     assert "UserWarning: mind" in err
+
+
+@pytest.mark.servers
+@pytest.mark.xdist_group("ray")
+def test_warnings_as_errors_are_for_the_objective_and_not_for_ray(
+    hpo: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (hpo.folder / "warning.py").write_text(
+        "import warnings\ndef warned(params, seed):\n    warnings.warn('mind')\n    return 1.0\n"
+    )
+    ended = hpo.start(
+        "run", "s.toml", "--workers", "1", "--tracking", "none", "--set", "objective=warning:warned", "--trials", "2"
+    )
+    _, err = ended.communicate(timeout=200)
+    assert ended.returncode == 1
+    assert "2 of 2" in err
+    assert "UserWarning: mind" in err
