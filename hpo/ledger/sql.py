@@ -183,27 +183,47 @@ class Sql(RDBStorage):
     def summarize(self) -> None:
         """Nothing is needed: a database answers without being read as a whole."""
 
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """Writes a trial under the next number; returns its id.
+
+        Optuna's own method tries again by itself when a server goes away. If only its answer was lost, the trial would
+        then be there twice.
+        """
+        if template_trial is None:
+            return super().create_new_trial(study_id)
+        with Session(self.engine) as session, session.begin():
+            models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
+            of_study = models.TrialModel.study_id == study_id
+            number = session.scalar(select(func.count()).select_from(models.TrialModel).where(of_study)) or 0
+            (trial_id,) = self._create(session, study_id, [template_trial], number)
+        return trial_id
+
     def create_trials(self, study_id: int, trials: Sequence[FrozenTrial]) -> None:
         """Writes trials, whatever their state, in order of their numbers: all of them or none."""
+        if trials:
+            with Session(self.engine) as session, session.begin():
+                self._create(session, study_id, trials, trials[0].number)
+
+    def _create(self, session: Session, study_id: int, trials: Sequence[FrozenTrial], first: int) -> list[int]:
         rows: list[Any] = [
             models.TrialModel(
                 study_id=study_id,
-                number=trial.number,
+                number=number,
                 state=trial.state,
                 datetime_start=trial.datetime_start,
                 datetime_complete=trial.datetime_complete,
             )
-            for trial in trials
+            for number, trial in enumerate(trials, start=first)
         ]
         cells: dict[Any, list[dict[str, Any]]] = {}
-        with Session(self.engine) as session, session.begin():
-            session.add_all(rows)
-            session.flush()
-            for row, trial in zip(rows, trials, strict=True):
-                for model, its in _tables(trial).items():
-                    cells.setdefault(model, []).extend({"trial_id": row.trial_id, **cell} for cell in its)
-            for model, all_cells in cells.items():
-                _insert(session, model, all_cells)
+        session.add_all(rows)
+        session.flush()
+        for row, trial in zip(rows, trials, strict=True):
+            for model, its in _tables(trial).items():
+                cells.setdefault(model, []).extend({"trial_id": row.trial_id, **cell} for cell in its)
+        for model, all_cells in cells.items():
+            _insert(session, model, all_cells)
+        return [int(row.trial_id) for row in rows]
 
     def finish_trial(self, trial_id: int, trial: FrozenTrial) -> None:
         """Writes reports, attributes, state and value of a finished trial, all of them or none."""

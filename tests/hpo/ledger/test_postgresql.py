@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from sqlalchemy import event
 
 from hpo.errors import HpoError, InputError
 from hpo.ledger import ledger, lock
@@ -223,6 +224,33 @@ def test_a_commit_whose_answer_was_lost_is_not_written_twice(
 
     written = clerk.fill([0.25, 0.75])
 
+    assert books.read(address, "small").trials == written
+
+
+def test_a_commit_whose_answer_is_lost_below_optuna_is_not_written_twice(
+    address: Address, clerk: Clerk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server commits and dies before it answers: SQLAlchemy then raises in the middle of Optuna's own code."""
+    engine = clerk.ledger._store.engine
+    commit, awaited = engine.dialect.do_commit, ["INSERT INTO trials ", "UPDATE trials "]
+    lost: list[str] = []
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def executed(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if awaited and statement.startswith(awaited[0]):
+            lost.append(awaited.pop(0))
+
+    def losing(connection: Any) -> None:
+        commit(connection)
+        if lost and lost[-1]:
+            lost.append("")
+            raise psycopg.OperationalError("the connection is lost")
+
+    monkeypatch.setattr(engine.dialect, "do_commit", losing)
+
+    written = clerk.fill([0.25, 0.75])
+
+    assert lost == ["INSERT INTO trials ", "", "UPDATE trials ", ""]
     assert books.read(address, "small").trials == written
 
 
