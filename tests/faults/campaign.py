@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpo.errors import InputError
+from hpo.errors import StorageUnusable, StudyNotFound
 from hpo.ledger import snapshots as books
 from hpo.ledger.address import parse
 from hpo.trial import State, Trial
@@ -260,10 +260,19 @@ class Campaign:
 
     def _look(self) -> None:
         """Whatever was finished at the last look must be finished, and the same in every field, at this one."""
-        try:
-            trials = {trial.number: trial for trial in self.trials()}
-        except InputError:  # there is no study yet: the driver died before it had made one
-            trials = {}
+        deadline = time.monotonic() + STUCK
+        while True:
+            try:
+                trials = {trial.number: trial for trial in self.trials()}
+                break
+            except (StudyNotFound, StorageUnusable) as error:
+                # There is no study yet, or no ledger: the driver died before it had made one.
+                if isinstance(error, StudyNotFound) or not self.finished:
+                    trials = {}
+                    break
+                if time.monotonic() > deadline:  # a server that was killed is still on its way back
+                    raise
+                time.sleep(0.1)
         for number, before in self.finished.items():
             if trials.get(number) != before:
                 self.lost.append(f"trial {number}: was {before}, is {trials.get(number)}")
