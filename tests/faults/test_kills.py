@@ -116,8 +116,10 @@ def _postgresql() -> Iterator[tuple[str, Callable[[float], None]]]:
             time.sleep(away)
             control("-o", f'-k {server.pgdata} -h ""', "start")
 
-        yield server.get_uri(), kill_and_restart
-        control("-m", "fast", "stop")
+        try:
+            yield server.get_uri(), kill_and_restart
+        finally:
+            control("-m", "fast", "stop")
 
 
 def _survives(campaign: Campaign, total: Counter[str]) -> None:
