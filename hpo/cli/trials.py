@@ -58,8 +58,9 @@ def failures(trials: Sequence[Trial], name: str, where: Address, state: State = 
     if rest := sum(map(len, ranked[KINDS:])):
         words.append(f"others ({rest})")
     total = BudgetMeter.counted(trial for trial in trials if trial.finished)
+    retry = "to run them again: hpo run STUDY.toml --retry-failed; " if state is State.FAILED else ""
     return (
-        f"{len(failed)} of {total} trials {WORDS[state]}: {', '.join(words)}; to see a traceback: "
+        f"{len(failed)} of {total} trials {WORDS[state]}: {', '.join(words)}; {retry}to see a traceback: "
         f"hpo show {name} --trial {failed[-1].number}{at_storage(where)}"
     )
 

@@ -180,8 +180,9 @@ def test_fewer_than_ten_trials_that_all_fail_end_with_a_traceback_too(hpo: Comma
     ended = hpo.run("--set", "objective=small_objectives:failing", "-q", code=1)
     assert ended.out.strip() == "small: 5 failed in hpo.journal"
     assert ended.err.startswith(
-        "hpo: no trial of small is complete: 5 of 5 trials failed: RuntimeError: out of luck (5); to see a traceback: "
-        "hpo show small --trial 4. The last one ended with:\nTraceback "
+        "hpo: no trial of small is complete: 5 of 5 trials failed: RuntimeError: out of luck (5); to run them again: "
+        "hpo run STUDY.toml --retry-failed; to see a traceback: hpo show small --trial 4. The last one ended with:\n"
+        "Traceback "
     )
     assert ended.err.endswith("RuntimeError: out of luck\n")
 
@@ -231,9 +232,8 @@ def test_nine_failures_at_first_do_not_stop_it(hpo: CommandLine) -> None:
     head = hpo.run("--set", "objective=small_objectives:failing_at_first", "--set", "budget.trials=12", "--json").json
     assert head["trials"] == {"complete": 3, "pruned": 0, "failed": 9, "running": 0}
     shown = hpo("show", "small").out
-    assert (
-        "9 of 12 trials failed: RuntimeError: out of luck (9); to see a traceback: hpo show small --trial 8\n" in shown
-    )
+    assert "9 of 12 trials failed: RuntimeError: out of luck (9); to run them again: hpo run STUDY.toml " in shown
+    assert " --retry-failed; to see a traceback: hpo show small --trial 8\n" in shown
 
 
 @pytest.mark.parametrize(

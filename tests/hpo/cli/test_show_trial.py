@@ -67,7 +67,8 @@ def test_failures_that_were_run_again_are_not_news() -> None:
     where = parse("hpo.journal")
     assert failures(ended, "s", where) is None
     assert failures(ended[:2], "s", where) == (
-        "1 of 2 trials failed: RuntimeError: a (1); to see a traceback: hpo show s --trial 0"
+        "1 of 2 trials failed: RuntimeError: a (1); to run them again: hpo run STUDY.toml --retry-failed; "
+        "to see a traceback: hpo show s --trial 0"
     )
 
 

@@ -173,7 +173,8 @@ def test_show_of_a_study_without_a_result(hpo: CommandLine) -> None:
     hpo.run("--set", "objective=small_objectives:failing", code=1)
     out = hpo("show", "small").out
     assert "no trial is complete yet\n" in out
-    assert "5 of 5 trials failed: RuntimeError: out of luck (5); to see a traceback: hpo show small --trial 4\n" in out
+    assert "5 of 5 trials failed: RuntimeError: out of luck (5); to run them again: hpo run STUDY.toml " in out
+    assert " --retry-failed; to see a traceback: hpo show small --trial 4\n" in out
     assert out.startswith("small: failed, 5 of 5 trials ")
     head = hpo("show", "small", "--json").json
     check_head(head)
