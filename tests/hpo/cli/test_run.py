@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command_line import QUICK, CommandLine
 
-from hpo.ledger import lock
+from hpo.ledger import lock, snapshots
 from hpo.ledger.address import Address, parse
 
 # What it prints ----------------------------------------------------------------------------------------------------
@@ -310,8 +310,6 @@ def test_two_studies_share_a_ledger(hpo: CommandLine) -> None:
 
 
 def test_a_ledger_is_read_once_for_all_its_studies(hpo: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hpo.ledger import snapshots
-
     for name in "abc":
         hpo.run("--set", f"name={name}", "--set", "budget.trials=1")
     connected: list[object] = []
@@ -400,3 +398,36 @@ def test_the_study_file_may_stand_elsewhere(hpo: CommandLine, tmp_path: Path) ->
     (tmp_path / "s.toml").rename(tmp_path / "studies" / "s.toml")
     hpo("run", "studies/s.toml", *QUICK)
     assert (tmp_path / "hpo.journal").exists()
+
+
+def test_a_condition_on_a_stepped_number_holds_for_the_number_as_it_is_written(hpo: CommandLine) -> None:
+    steps = ["--set", "space.depth.low=0.1", "--set", "space.depth.high=0.5", "--set", "space.depth.step=0.1"]
+    rate = ["--set", "space.rate.low=0.0", "--set", "space.rate.high=1.0", "--set", "space.rate.when.depth=0.3"]
+    hpo.run(*steps, *rate, "--set", "budget.trials=30")
+    trials = [trial.params for trial in snapshots.read(parse("hpo.journal"), "small").trials]
+    assert {params["depth"] for params in trials} == {0.1, 0.2, 0.3, 0.4, 0.5}
+    assert all(("rate" in params) == (params["depth"] == 0.3) for params in trials)
+
+
+def test_what_user_code_does_to_a_choice_never_reaches_the_ledger(hpo: CommandLine) -> None:
+    (hpo.folder / "appending.py").write_text(
+        "def objective(params, seed):\n"
+        "    params['layers'].append(7)\n"
+        "    return len(params['layers']) + params['lr']\n"
+        "def spoil(params):\n"
+        "    params['layers'].append(7)\n"
+        "def evaluate(params, seed):\n"
+        "    params['layers'].append(7)\n"
+        "    return {'loss': float(len(params['layers']))}\n"
+        "objective.check = objective.data = spoil\n"
+    )
+    hpo.run(
+        *("--set", "objective=appending:objective", "--set", "evaluate=appending:evaluate"),
+        *("--set", "space.layers.choice=[[16], [32, 32]]", "--set", "sampler.name=random"),
+    )
+    trials = [trial.params for trial in snapshots.read(parse("hpo.journal"), "small").trials]
+    assert {tuple(params["layers"]) for params in trials} == {(16,), (32, 32)}
+    best = hpo("best", "small", "--json").json
+    assert best["params"]["layers"] == [16]
+    assert hpo("evaluate", "small", "--json").json["metrics"]["loss"] == 2.0
+    assert hpo("best", "small", "--json").json["params"] == best["params"]
