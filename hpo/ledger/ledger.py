@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from optuna.trial import FrozenTrial
 
-from hpo.errors import HpoError, StorageError, StudyNotFound
+from hpo.errors import HpoError, StorageError, StorageUnusable, StudyNotFound
 from hpo.ledger import CREATED_ATTR, FOLDER_ATTR, STUDY_ATTR, UID_ATTR, check_attributes, entry, lock, marked, summary
 from hpo.ledger.address import Address, reason
 from hpo.ledger.inbox import Inbox
@@ -138,8 +138,11 @@ class Ledger:
             try:
                 study_id, study = find(store)
                 return cls(address, store, study_id, study, held, notify)
-            except BaseException:
+            except BaseException as error:
                 store.close()
+                if isinstance(error, store.failures) and store.is_passing(error):
+                    why = reason(error.__cause__ or error)
+                    raise StorageUnusable(f"storage: {address} went away while it was opened: {why}") from error
                 raise
         except BaseException:
             held.release()
@@ -177,9 +180,9 @@ class Ledger:
             StorageError: When the storage does not take it.
         """
         record = self._records.to_optuna(trial)
-        trial_id = self._id(trial.number)
 
         def write(again: bool) -> None:
+            trial_id = self._id(trial.number)
             # The first write may have succeeded although its answer was lost.
             if not (again and self._store.get_trial(trial_id).state.is_finished()):
                 self._store.finish_trial(trial_id, record)
@@ -193,12 +196,11 @@ class Ledger:
 
     def note(self, number: int, key: str, value: Any) -> None:
         """Writes a note of a trial that has not finished."""
-        trial_id = self._id(number)
-        self._durably(lambda again: self._store.set_trial_system_attr(trial_id, key, value))
+        self._durably(lambda again: self._store.set_trial_system_attr(self._id(number), key, value))
 
     def get(self, key: str, default: Any = None) -> Any:
         """An attribute of the study."""
-        return self._store.get_study_user_attrs(self._study_id).get(key, default)
+        return self._durably(lambda again: self._store.get_study_user_attrs(self._study_id)).get(key, default)
 
     def set(self, key: str, value: Any) -> None:
         """Writes an attribute of the study."""

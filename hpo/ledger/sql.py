@@ -103,10 +103,15 @@ class Sql(RDBStorage):
 
         @event.listens_for(self.engine, "begin")
         def check(connection: Any) -> None:
-            with connection.connection.cursor() as cursor:
-                # A transaction whose driver is stopped in the middle must not block the next driver for ever.
-                cursor.execute("SET LOCAL idle_in_transaction_session_timeout = '20s'")
-                row = cursor.execute(_READ_WRITER, (study_id, WRITER_ATTR)).fetchone()
+            lost = (connection.dialect.dbapi.OperationalError, connection.dialect.dbapi.InterfaceError)
+            try:
+                with connection.connection.cursor() as cursor:
+                    # A transaction whose driver is stopped in the middle must not block the next driver for ever.
+                    cursor.execute("SET LOCAL idle_in_transaction_session_timeout = '20s'")
+                    row = cursor.execute(_READ_WRITER, (study_id, WRITER_ATTR)).fetchone()
+            except lost as error:  # past SQLAlchemy, which would take the connection for a good one
+                connection.invalidate(error)
+                raise OperationalError(_READ_WRITER, None, error, connection_invalidated=True) from error
             if row is None or json.loads(row[0]) != mark:
                 raise StudyLocked(
                     "another process took over the study, or deleted it, while this one was stopped or "

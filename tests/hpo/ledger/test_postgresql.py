@@ -16,8 +16,8 @@ import psycopg
 import pytest
 from sqlalchemy import event
 
-from hpo.errors import HpoError, InputError
-from hpo.ledger import ledger, lock
+from hpo.errors import HpoError, InputError, StorageUnusable
+from hpo.ledger import ledger, lock, sql
 from hpo.ledger import snapshots as books
 from hpo.ledger.address import Address, parse
 from hpo.ledger.ledger import Ledger
@@ -252,6 +252,62 @@ def test_a_commit_whose_answer_is_lost_below_optuna_is_not_written_twice(
 
     assert lost == ["INSERT INTO trials ", "", "UPDATE trials ", ""]
     assert books.read(address, "small").trials == written
+
+
+def test_a_connection_that_is_lost_while_the_writer_checks_its_mark_is_made_again(
+    address: Address, clerk: Clerk, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    trial = clerk.begin()
+    monkeypatch.setattr(sql, "_READ_WRITER", "SELECT pg_terminate_backend(pg_backend_pid()), %s::int, %s::text")
+    repair = threading.Timer(0.5, monkeypatch.undo)
+    repair.start()
+
+    trial = clerk.report(trial, {"score": 0.5})
+    trial = clerk.finish(trial, State.COMPLETE)
+
+    repair.join()
+    assert books.read(address, "small").trials == [trial]
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_trial_of_a_dead_driver_is_finished_and_attributes_are_read_through_a_restart(
+    address: Address, clerk: Clerk, postgresql_server: PostgresServer
+) -> None:
+    trial = clerk.report(clerk.begin(), {"score": 0.5})
+    clerk.ledger.set("mine", 7)
+    clerk.ledger._ids.clear()  # another driver has begun it
+
+    def away() -> threading.Timer:
+        control(postgresql_server, "-m", "immediate", "stop")
+        restart = threading.Timer(1.0, control, (postgresql_server, "-o", socket_option(address), "start"))
+        restart.start()
+        return restart
+
+    restart = away()
+    trial = clerk.finish(trial, State.COMPLETE)
+    restart.join()
+    restart = away()
+    assert clerk.ledger.get("mine") == 7
+    restart.join()
+
+    assert books.read(address, "small").trials == [trial]
+
+
+def test_a_server_that_goes_away_while_a_study_is_opened_is_one_message(
+    address: Address, clerk: Clerk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clerk.fill([0.5])
+    clerk.ledger.close()
+
+    def lost(self: Any, study_id: int, records: Any) -> Any:
+        with self.engine.begin() as connection:
+            connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    monkeypatch.setattr(sql.Sql, "trials", lost)
+    with pytest.raises(StorageUnusable, match=r"storage: postgresql://.* went away while it was opened: "):
+        Ledger.open(address, small_study())
+    monkeypatch.undo()
+    Ledger.open(address, small_study()).close()  # neither locked nor changed
 
 
 def test_studies_of_one_name_in_two_databases_are_two(
