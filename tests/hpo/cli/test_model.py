@@ -111,6 +111,19 @@ def test_a_model_that_hpo_did_not_create_is_never_changed(sloped: CommandLine, m
     assert not (sloped.folder / "made").exists()  # no training in vain
 
 
+def test_a_model_beside_a_study_file_in_another_folder_is_made(sloped: CommandLine, mlflow_database: str) -> None:
+    (sloped.folder / "studies").mkdir()
+    for name in ("sloped.py", "sloped.toml"):
+        (sloped.folder / name).rename(sloped.folder / "studies" / name)
+
+    ended = sloped.start("run", "studies/sloped.toml", "--workers", "0", "--tracking", mlflow_database, "-q", "--wait")
+
+    assert ended.communicate(timeout=200)[1].count("\n") <= 1
+    assert ended.returncode == 0
+    assert champion(mlflow_database, "sloped").tags["hpo.trial"] == "0"
+    assert made(sloped) == [0.25]
+
+
 @pytest.mark.parametrize("where", ["mlflow_database", "mlflow_server"])
 def test_the_alias_follows_the_choice_and_a_version_is_made_only_for_another_one(
     sloped: CommandLine, where: str, request: pytest.FixtureRequest

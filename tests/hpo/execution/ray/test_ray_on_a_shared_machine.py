@@ -111,6 +111,31 @@ def test_a_temporary_folder_whose_path_is_too_long_for_sockets_and_no_home_do_no
     assert len((folder / "facts").read_text().splitlines()) == 3
 
 
+def test_two_searches_at_once_with_a_ray_each_do_not_end_each_other(folder: Path) -> None:
+    (folder / "facts_of.py").write_text(
+        "import time\nfrom pathlib import Path\n"
+        "def facts(params, seed):\n"
+        "    Path(params['own']).touch()\n"
+        "    while not Path(params['others']).exists():\n"
+        "        time.sleep(0.05)\n"
+        "    return params['lr']\n"
+    )
+    searches = []
+    for own, others in (("a", "b"), ("b", "a")):
+        words = ("--set", f"name={own}", "--set", f"fixed.own='{own}'", "--set", f"fixed.others='{others}'")
+        environment = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "HPO_STORAGE")}
+        searches.append(
+            subprocess.Popen([*RUN, "-q", *words], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+        )
+    try:
+        for search in searches:
+            assert search.communicate(timeout=200)[1] == ""
+            assert search.returncode == 0
+    finally:
+        for search in searches:
+            search.kill()
+
+
 def test_a_ray_that_the_users_program_has_started_is_used_and_left_alone(folder: Path, base: Path) -> None:
     (folder / "program.py").write_text(
         "import ray, hpo\n"
