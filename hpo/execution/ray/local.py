@@ -25,7 +25,7 @@ import ray._private.utils
 import ray._private.worker
 
 from hpo.errors import ClusterError
-from hpo.execution import WARNINGS
+from hpo.execution import CREDENTIALS, WARNINGS
 from hpo.execution.ray import reaper
 
 # What Ray imports to find out whether its dashboard's dependencies are there. Without them its agent on every node
@@ -202,8 +202,16 @@ def _give_sigterm_to(handler: Any) -> None:
 
 @contextmanager
 def _lean(*, logs: bool) -> Iterator[None]:
-    """Ray's node without an API server and an autoscaler, and without a log monitor when nobody reads logs."""
+    """Ray's node without an API server and an autoscaler, and without a log monitor when nobody reads logs.
+
+    Its processes have no credentials: an objective could read the variables of those that it was started by.
+    """
     whole: Any = ray._private.node.Node
+    start_process: Any = ray._private.services.start_ray_process
+
+    def start_without(*words: Any, env_updates: dict[str, str] | None = None, **options: Any) -> Any:
+        hidden = {name: "" for name in CREDENTIALS if name in os.environ}  # Ray can add variables, not remove them
+        return start_process(*words, env_updates={**(env_updates or {}), **hidden}, **options)
 
     class Node(whole):  # type: ignore[misc]
         def __init__(self, *args: Any, **options: Any) -> None:
@@ -232,9 +240,11 @@ def _lean(*, logs: bool) -> Iterator[None]:
     known = sys.modules.get(_DASHBOARD)
     sys.modules[_DASHBOARD] = None  # type: ignore[assignment]
     ray._private.node.Node = Node  # type: ignore[misc]
+    ray._private.services.start_ray_process = start_without
     try:
         yield
     finally:
+        ray._private.services.start_ray_process = start_process
         ray._private.node.Node = whole  # type: ignore[misc]
         del sys.modules[_DASHBOARD]
         if known is not None:

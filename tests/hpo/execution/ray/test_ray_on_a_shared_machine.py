@@ -21,6 +21,8 @@ OBJECTIVE = """
 import asyncio, json, os, signal, sqlite3, stat, threading
 from pathlib import Path
 
+import psutil
+
 connection = []
 
 
@@ -34,7 +36,10 @@ def facts(params, seed):
     asyncio.run(asyncio.sleep(0))
     Path("made").write_text("")
     found["made"] = stat.S_IMODE(Path("made").stat().st_mode)
-    found["secrets"] = sorted(name for name in os.environ if name in ("HPO_STORAGE", "PGPASSWORD"))
+    driver = next(process for process in psutil.Process().parents() if "s.toml" in process.cmdline())
+    started = {process: process.environ() for process in driver.children(recursive=True)}
+    found["processes"] = [process.name() for process in started]
+    found["secrets"] = [process.cmdline() for process, has in started.items() if "a-secret" in has.values()]
     found["folders"] = {
         str(path.relative_to(os.environ["RAY_TMPDIR"])): stat.S_IMODE(path.stat().st_mode)
         for pattern in ("*", "*/auth_token")
@@ -75,7 +80,7 @@ RUN = (sys.executable, "-m", "hpo", "run", "s.toml", "--workers", "1", "--tracki
 
 def test_trials_run_in_one_main_thread_and_ray_is_private_and_leaves_nothing(folder: Path, base: Path) -> None:
     ended = hpo(
-        folder, *RUN, RAY_TMPDIR=str(base), RAY_AUTH_MODE="disabled", HPO_STORAGE="hpo.journal", PGPASSWORD="x1"
+        folder, *RUN, RAY_TMPDIR=str(base), RAY_AUTH_MODE="disabled", HPO_STORAGE="hpo.journal", PGPASSWORD="a-secret"
     )
 
     assert ended.returncode == 0, ended.stderr
@@ -87,7 +92,8 @@ def test_trials_run_in_one_main_thread_and_ray_is_private_and_leaves_nothing(fol
         assert facts["main"]
         assert facts["handler"], "the second trial does not have what the first one set"
         assert facts["made"] == 0o666 & ~umask
-        assert facts["secrets"] == []
+        assert {"raylet", "gcs_server"} <= {*facts["processes"]}
+        assert facts["secrets"] == []  # of all processes, the driver alone has what opens the ledger
         folders = facts["folders"]
         (own,) = [name for name in folders if "/" not in name]
         # A token is asked for, whatever RAY_AUTH_MODE says.
