@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from hpo.errors import InputError
 from hpo.ledger.address import parse, probe, reason, redact
@@ -131,3 +132,8 @@ def test_a_long_reason_is_cut_behind_its_passwords() -> None:
         found = reason(OSError("x" * length + " postgresql://me:secret@host/db\nis away"))
         assert "secr" not in found
         assert len(found) <= 300
+
+
+def test_the_reason_of_a_databases_error_is_without_its_statement_and_links() -> None:
+    error = OperationalError("SELECT 1", {"key": "value"}, ConnectionError("the server is\n  away"))
+    assert reason(error) == "(builtins.ConnectionError) the server is away"
