@@ -11,7 +11,7 @@ import os
 import sqlite3
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import datetime
 from functools import partial
@@ -21,18 +21,18 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 from weakref import WeakSet
 
-from optuna.distributions import distribution_to_json
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial
-from sqlalchemy import delete, event, func, insert, select
+from sqlalchemy import delete, event, func, select
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from hpo.errors import StorageUnusable, StudyLocked
 from hpo.ledger import REQUEST, lock
 from hpo.ledger.address import CONNECT_TIMEOUT, Address, reason
+from hpo.ledger.cells import insert_rows, tables
 from hpo.ledger.record import Records
 from hpo.ledger.replay import distribution
 from hpo.trial import Trial
@@ -224,20 +224,20 @@ class Sql(RDBStorage):
         session.add_all(rows)
         session.flush()
         for row, trial in zip(rows, trials, strict=True):
-            for model, its in _tables(trial).items():
+            for model, its in tables(trial).items():
                 cells.setdefault(model, []).extend({"trial_id": row.trial_id, **cell} for cell in its)
         for model, all_cells in cells.items():
-            _insert(session, model, all_cells)
+            insert_rows(session, model, all_cells)
         return [int(row.trial_id) for row in rows]
 
     def finish_trial(self, trial_id: int, trial: FrozenTrial) -> None:
         """Writes reports, attributes, state and value of a finished trial, all of them or none."""
         key = {"trial_id": trial_id}
         with Session(self.engine) as session, session.begin():
-            for model, rows in _tables(trial).items():
+            for model, rows in tables(trial).items():
                 if model is not models.TrialParamModel:
                     session.execute(delete(model).where(model.trial_id == trial_id))
-                    _insert(session, model, [key | row for row in rows])
+                    insert_rows(session, model, [key | row for row in rows])
             row: Any = session.get_one(models.TrialModel, trial_id)
             self.check_trial_is_updatable(trial_id, row.state)
             row.state = trial.state
@@ -283,48 +283,6 @@ def _loaded(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return None
-
-
-def _tables(trial: FrozenTrial) -> dict[Any, list[dict[str, Any]]]:
-    """The rows of a trial, by table."""
-    return {
-        models.TrialParamModel: _params(trial),
-        models.TrialIntermediateValueModel: _reports(trial.intermediate_values),
-        models.TrialSystemAttributeModel: _attributes(trial.system_attrs),
-        models.TrialUserAttributeModel: _attributes(trial.user_attrs),
-        models.TrialValueModel: _values(trial.values or []),
-    }
-
-
-def _insert(session: Session, model: Any, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        session.execute(insert(model), rows)
-
-
-def _params(trial: FrozenTrial) -> list[dict[str, Any]]:
-    return [
-        {
-            "param_name": name,
-            "param_value": trial.distributions[name].to_internal_repr(value),
-            "distribution_json": distribution_to_json(trial.distributions[name]),
-        }
-        for name, value in trial.params.items()
-    ]
-
-
-def _reports(values: Mapping[int, float]) -> list[dict[str, Any]]:
-    stored = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr
-    names = ("intermediate_value", "intermediate_value_type")
-    return [{"step": step, **dict(zip(names, stored(value), strict=True))} for step, value in values.items()]
-
-
-def _attributes(attrs: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [{"key": key, "value_json": json.dumps(value)} for key, value in attrs.items()]
-
-
-def _values(values: list[float]) -> list[dict[str, Any]]:
-    stored, names = models.TrialValueModel.value_to_stored_repr, ("value", "value_type")
-    return [{"objective": i, **dict(zip(names, stored(value), strict=True))} for i, value in enumerate(values)]
 
 
 def connect(address: Address) -> Sql:
