@@ -144,7 +144,7 @@ def _probe_file(address: Address, path: Path, *, create: bool) -> None:
         return
     # SQLite opens it: if this process closed the file itself, the locks that SQLite has on it would be lost.
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?immutable=1", uri=True)) as connection:
+        with closing(sqlite3.connect(f"file:{quote(os.fsencode(path))}?immutable=1", uri=True)) as connection:
             connection.execute("PRAGMA schema_version")
     except sqlite3.DatabaseError:
         raise StorageUnusable(f"storage: {name} is not a SQLite database") from None

@@ -316,7 +316,7 @@ def opening(path: Path, mode: str | None = None) -> Callable[[], sqlite3.Connect
         path: The file.
         mode: A parameter of SQLite's for a file that is only read; None for one that is written, and made when absent.
     """
-    name = str(path) if mode is None else f"file:{quote(str(path))}?{mode}"
+    name = str(path) if mode is None else f"file:{quote(os.fsencode(path))}?{mode}"
     return partial(sqlite3.connect, name, uri=mode is not None, timeout=30, check_same_thread=False)
 
 

@@ -311,7 +311,7 @@ def test_doctor_repairs_a_journal_and_says_what_it_left_out(
     lines = lines_of(path)
     path.write_bytes(b"".join([*lines, lines[-1]]))
 
-    doctor(repair=path)
+    doctor(repair=str(path))
 
     said = capsys.readouterr().out
     assert f"line {len(lines) + 1}: is there for the second time; left out" in said
