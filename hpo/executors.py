@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hpo.execution.guest import Guest, job
@@ -84,10 +85,12 @@ class Executors:
     def _pool(self, study: Study) -> Executor:
         from hpo.execution.ray.pool import RayExecutor
 
+        # Before Ray: if two nodes share a machine, it may unpack a submitted job's folder again, under the job itself.
+        known = job(study, code=self._code)
         self._dismiss()
         self._start()
-        # Ray's own files are private; the objective's are not.
-        known = job(study, None if self._shared else _umask(), self._code)
+        if not self._shared:  # Ray's own files are private; the objective's are not
+            known = replace(known, umask=_umask())
         most = min(study.budget.most, study.batch or study.budget.most)
         return RayExecutor(known, self._workers, study.workers, most=most, shared=self._shared, notify=self._notify)
 

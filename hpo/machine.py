@@ -47,13 +47,20 @@ def sqlite_uri(path: str | Path) -> str:
 
 @contextmanager
 def working_folder() -> Iterator[None]:
-    """Keeps the working folder, whatever the code in the block does with it: changes, moves or deletes it."""
+    """Keeps the working folder, whatever becomes of it in the block: changed, moved, deleted, or made anew."""
     here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
+    try:
+        path: str | int = os.getcwd()  # noqa: PTH109 -- as `chdir` takes it
+    except FileNotFoundError:  # it is gone already
+        path = here
     try:
         yield
     finally:
-        with suppress(OSError):  # it may not be entered any more; then this process stays where it is
-            os.chdir(here)
+        try:
+            os.chdir(path)
+        except OSError:
+            with suppress(OSError):  # it may not be entered any more; then this process stays where it is
+                os.chdir(here)
         os.close(here)
 
 

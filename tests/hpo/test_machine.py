@@ -148,3 +148,26 @@ def test_a_signal_may_print_while_the_same_stream_is_written_to() -> None:
     with os.fdopen(reading, "rb") as rest:
         got.extend(rest.read())
     assert (got.count(b"x"), b"interrupted" in got) == (200_000, True)
+
+
+def test_the_working_folder_is_the_same_after_a_block_that_changed_moved_or_made_it_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, elsewhere = tmp_path / "work", tmp_path / "elsewhere"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    with machine.working_folder():
+        os.chdir(tmp_path)
+    assert Path.cwd() == work
+    with machine.working_folder():
+        os.chdir(tmp_path)
+        work.rename(elsewhere)
+    assert Path.cwd() == elsewhere
+    with machine.working_folder():
+        elsewhere.rmdir()
+        elsewhere.mkdir()
+    assert Path.cwd() == elsewhere
+    with machine.working_folder():
+        elsewhere.rmdir()  # no error
+    elsewhere.mkdir()
+    os.chdir(elsewhere)

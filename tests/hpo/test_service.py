@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from contextlib import closing
@@ -11,6 +12,7 @@ import pytest
 
 from hpo import publish, service
 from hpo.errors import InputError, MissingExtra, ObjectiveError, StudyNotFound
+from hpo.execution import Job
 from hpo.executors import Executors
 from hpo.ledger.address import Address, parse
 from hpo.study import Study
@@ -157,3 +159,31 @@ class Pruner(NopPruner): pass
     assert [trial.state for trial in result.trials] == [State.COMPLETE] * 3
     assert sys.path.index(str(tmp_path / "here")) < sys.path.index(str(tmp_path / "studies"))
     sys.modules.pop("beside_the_study")
+
+
+def test_a_working_folder_that_is_made_anew_while_ray_starts_is_the_workers_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Ray does to a submitted job: another node on the same machine unpacks its folder again."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+
+    def starts(executors: Executors) -> None:
+        work.rmdir()
+        work.mkdir()
+
+    class Pool:
+        def __init__(self, job: Job, *words: object, **options: object) -> None:
+            self.path = job.path
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(Executors, "_start", starts)
+    monkeypatch.setattr("hpo.execution.ray.pool.RayExecutor", Pool)
+    study = parse_study(STUDY, file=str(work / "s.toml"))
+    with closing(Executors(study.workers, 2)) as executors, executors.open(study) as executor:
+        assert isinstance(executor, Pool)
+        assert executor.path[0] == str(work)
+    os.chdir(work)
