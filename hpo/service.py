@@ -25,6 +25,7 @@ from hpo.tracking import check as check_tracking
 from hpo.trial import Trial, fruitless
 
 if TYPE_CHECKING:
+    from hpo.ledger.ledger import Ledger
     from hpo.search.folders import TrialFolders
     from hpo.search.loop import Search
 
@@ -171,7 +172,6 @@ def run(
     """
     from hpo import afterwards
     from hpo.search.edited import open_edited
-    from hpo.search.folders import TrialFolders, forget, own_folder
     from hpo.search.loop import Search
 
     tracking = absolute_uri(tracking)  # trials in this process may change the working folder
@@ -181,10 +181,7 @@ def run(
     with closing(ledger):
         study, uid = ledger.study, ledger.uid
         executors.prefer(workers(edits))
-        if ledger.cleared is not None:
-            forget(absolute(where.folder), study.name, ledger.cleared, notify)
-        own = own_folder(absolute(where.folder), study.name, uid)
-        folders = TrialFolders(checkpoints / uid, own, study.trial.kept, study.objectives, notify, executors.echo)
+        folders = _folders(ledger, absolute(where.folder), checkpoints, executors.echo, notify)
         search = Search(study, ledger, folders, retry_failed=retry_failed)
         with mirroring.mirrored(study, uid, ledger.created, search.trials, tracking, notify) as mirror:
             _search(search, executors, folders, uid, mirror, on_interrupt, quiet=quiet, notify=notify)
@@ -193,6 +190,19 @@ def run(
     if later:  # the study is no longer locked
         afterwards.start(where, search.study, uid, tracking, notify)
     return SearchResult(search.trials, search.interrupted, unwritten)
+
+
+def _folders(
+    ledger: Ledger, home: Path, checkpoints: Path, echo: Callable[[str], None] | None, notify: Notify
+) -> TrialFolders:
+    """The folders of the study's trials below ``home``, without those of trials that the ledger has just cleared."""
+    from hpo.search.folders import TrialFolders, forget, own_folder
+
+    study, uid = ledger.study, ledger.uid
+    if ledger.cleared is not None:
+        forget(home, study.name, ledger.cleared, notify)
+    own = own_folder(home, study.name, uid)
+    return TrialFolders(checkpoints / uid, own, study.trial.kept, study.objectives, notify, echo)
 
 
 def _search(

@@ -54,53 +54,61 @@ class Over(StrEnum):
     reports = "reports"
 
 
+Studies = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="STUDY...",
+        help="Study files, or names of studies in the ledger (NAME-r0 ... or NAME).",
+        show_default=False,
+    ),
+]
+Repeats = Annotated[
+    int | None,
+    typer.Option(
+        "--repeats",
+        "-r",
+        min=1,
+        metavar="R",
+        help="How often each file is run; of a name, take the first R.",
+        show_default=f"{REPEATS} of a file, all of a name",
+    ),
+]
+EqualOver = Annotated[
+    Over | None,
+    typer.Option(
+        help="What makes budgets equal: trials, or the workers' reports.",
+        show_default="trials; reports where the pruners differ",
+    ),
+]
+Target = Annotated[
+    float | None,
+    typer.Option(metavar="V", help="The value to reach.", show_default="the median best of the first study"),
+]
+Vary = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="A fixed whole number that grows by 1 with every repeat, as the seed does."),
+]
+# By default nothing is written there: a comparison has many searches.
+Tracking = Annotated[str, typer.Option(metavar="URI", parser=expand, help='The MLflow tracking store, or "none".')]
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", parser=read_path, help="Where to write the figure, as PNG and SVG."),
+]
+
+
 def compare(
-    studies: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="STUDY...",
-            help="Study files, or names of studies in the ledger (NAME-r0 ... or NAME).",
-            show_default=False,
-        ),
-    ],
-    repeats: Annotated[
-        int | None,
-        typer.Option(
-            "--repeats",
-            "-r",
-            min=1,
-            metavar="R",
-            help="How often each file is run; of a name, take the first R.",
-            show_default=f"{REPEATS} of a file, all of a name",
-        ),
-    ] = None,
-    over: Annotated[
-        Over | None,
-        typer.Option(
-            help="What makes budgets equal: trials, or the workers' reports.",
-            show_default="trials; reports where the pruners differ",
-        ),
-    ] = None,
-    target: Annotated[
-        float | None,
-        typer.Option(metavar="V", help="The value to reach.", show_default="the median best of the first study"),
-    ] = None,
-    vary: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="A fixed whole number that grows by 1 with every repeat, as the seed does."),
-    ] = None,
+    studies: Studies,
+    repeats: Repeats = None,
+    over: EqualOver = None,
+    target: Target = None,
+    vary: Vary = None,
     trials: Trials = None,
     overrides: Overrides = None,
     workers: Workers = "auto",
     address: RayAddress = None,
     storage: Storage = DEFAULT_STORAGE,
-    tracking: Annotated[
-        str, typer.Option(metavar="URI", parser=expand, help='The MLflow tracking store, or "none".')
-    ] = "none",
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", parser=read_path, help="Where to write the figure, as PNG and SVG."),
-    ] = None,
+    tracking: Tracking = "none",
+    out: Out = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     as_json: AsJson = False,

@@ -23,6 +23,7 @@ from hpo.text import suggest
 
 if TYPE_CHECKING:
     from hpo.moving.importing import Import
+    from hpo.trial import Trial
 
 
 def fork(
@@ -109,19 +110,25 @@ def import_trials(
         from hpo.moving.table import csv_trials
 
         trials, names = csv_trials(csv, parsed, names, reports), {}
-    elif optuna:
-        from hpo.ledger.foreign import optuna_trials
-
-        trials = optuna_trials(expand(optuna[0]), optuna[1], parsed.objectives)
-    elif mlflow:
-        from hpo.tracking.mlflow.foreign import mlflow_trials
-
-        trials = mlflow_trials(absolute_uri(expand(mlflow[0])), mlflow[1])
+    else:
+        trials = _foreign(optuna, mlflow, parsed)
     word = {"--csv": "row", "--optuna": "trial", "--mlflow": "run"}[chosen[0]]
     done = transfers.bring_in(parsed, where, trials, names, word=word, strict=bool(optuna), dry_run=dry_run)
     _print_import(parsed.name, done, dry_run=dry_run, as_json=as_json)
     if done.refused and not done.trials and not done.known:
         raise InputError(f"import: none of {len(done.refused)} {word}s can be imported into {parsed.name}; see above")
+
+
+def _foreign(optuna: tuple[str, str] | None, mlflow: tuple[str, str] | None, study: Study) -> list[Trial]:
+    """The trials of a study of plain Optuna, or of an experiment in MLflow."""
+    if optuna:
+        from hpo.ledger.foreign import optuna_trials
+
+        return optuna_trials(expand(optuna[0]), optuna[1], study.objectives)
+    from hpo.tracking.mlflow.foreign import mlflow_trials
+
+    assert mlflow is not None
+    return mlflow_trials(absolute_uri(expand(mlflow[0])), mlflow[1])
 
 
 def _stored(where: Address, name: str) -> Study:

@@ -63,6 +63,13 @@ Tracking = Annotated[
         show_default=DEFAULT_TRACKING,
     ),
 ]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run all failed trials of the study again.")]
+Wait = Annotated[
+    bool,
+    typer.Option(
+        "--wait", envvar="HPO_WAIT", help="Draw the report for MLflow before returning, not in the background."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 _NAME = typer.Argument(
     metavar="NAME",

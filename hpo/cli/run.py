@@ -6,9 +6,6 @@ import shlex
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from hpo import service
 from hpo.cli import options
@@ -38,15 +35,8 @@ def run(
     enqueue_from: options.EnqueueFrom = None,
     storage: options.Storage = DEFAULT_STORAGE,
     tracking: options.Tracking = DEFAULT_TRACKING,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Run all failed trials of the study again.")
-    ] = False,
-    wait: Annotated[
-        bool,
-        typer.Option(
-            "--wait", envvar="HPO_WAIT", help="Draw the report for MLflow before returning, not in the background."
-        ),
-    ] = False,
+    retry_failed: options.RetryFailed = False,
+    wait: options.Wait = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     as_json: options.AsJson = False,
