@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
+from operator import itemgetter
 
 from hpo.trial import Direction, Trial, counts_as_best
 
@@ -60,30 +62,30 @@ class FrontSoFar:
 
 
 class RunningTime:
-    """For how many seconds at least one trial ran: overlaps count once, and pauses not at all."""
+    """For how many seconds at least one trial ran: overlaps count once, and pauses not at all.
+
+    Trials come in any order: a clock may have been set back between them.
+    """
 
     def __init__(self) -> None:
-        # From, to, and the seconds up to there, of times without a pause.
-        self._spans: list[tuple[float, float, float]] = []
-
-    @property
-    def seconds(self) -> float:
-        return self._spans[-1][2] if self._spans else 0.0
+        self._spans: list[tuple[float, float]] = []  # times without a pause, in order
+        self.seconds = 0.0
 
     def add(self, start: float, end: float) -> None:
-        """Counts a trial, in seconds since the epoch; trials are added in the order in which they end."""
-        kept, span = self._joined(start, end)
-        self._spans[kept:] = [span]
+        """Counts a trial, in seconds since the epoch."""
+        end = max(start, end)
+        first = bisect_left(self._spans, start, key=itemgetter(1))
+        last = bisect_right(self._spans, end, lo=first, key=itemgetter(0))
+        touched = self._spans[first:last]
+        if touched:
+            start, end = min(start, touched[0][0]), max(end, touched[-1][1])
+        self._spans[first:last] = [(start, end)]
+        self.seconds += end - start - sum(to - since for since, to in touched)
 
-    def including(self, start: float, end: float) -> float:
-        """The seconds if one more trial were added."""
-        return self._joined(start, end)[1][2]
-
-    def _joined(self, start: float, end: float) -> tuple[int, tuple[float, float, float]]:
-        """How many spans lie before a new one, and the new one joined with those that it touches."""
-        kept, end = len(self._spans), max(start, end)
-        while kept and self._spans[kept - 1][1] >= start:
-            kept -= 1
-            start, end = min(start, self._spans[kept][0]), max(end, self._spans[kept][1])
-        before = self._spans[kept - 1][2] if kept else 0.0
-        return kept, (start, end, before + end - start)
+    def including(self, more: Iterable[tuple[float, float]]) -> float:
+        """The seconds if more trials were added."""
+        other = RunningTime()
+        other._spans, other.seconds = self._spans.copy(), self.seconds
+        for start, end in more:
+            other.add(start, end)
+        return other.seconds

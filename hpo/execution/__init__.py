@@ -140,7 +140,7 @@ class Ended:
         number: The trial.
         attempt: Its attempt.
         how: Which way.
-        time: Seconds since the epoch.
+        time: Seconds since the epoch, on the clock by which it started; None when that is gone, or nobody has it.
         error: A traceback (raised, infeasible) or a reason (lost).
         place: Where the trial's own folder is, when it is on a node that does not share the driver's: see
             :class:`Nodes`.
@@ -149,7 +149,7 @@ class Ended:
     number: int
     attempt: int
     how: Outcome
-    time: float
+    time: float | None
     error: str | None = None
     place: str | None = None
 

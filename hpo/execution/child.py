@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from pickle import HIGHEST_PROTOCOL, dumps  # by name: the study's code may replace what modules hold
-from time import time
 from typing import Any
 
 from hpo.errors import HpoError
@@ -115,7 +114,7 @@ def _events(worker: Worker, task: Task) -> Iterator[Event | None]:
     try:
         yield from worker.steps(task)
     except BaseException as raised:  # a KeyboardInterrupt of the objective's own, say: the attempt ends all the same
-        yield Ended(task.number, task.attempt, Outcome.RAISED, time(), error_text(raised))
+        yield Ended(task.number, task.attempt, Outcome.RAISED, None, error_text(raised))
 
 
 def _die_with_parent(events: Connection, writing: _Writing) -> None:

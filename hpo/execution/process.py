@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Pipe
 from pickle import loads
-from time import time
 from types import MappingProxyType
 from typing import Any
 
@@ -155,14 +154,14 @@ class Child:
                 if (batch := self._hear(task)) or idle:
                     yield batch
         except ChildRefused as refusal:
-            yield [Ended(task.number, task.attempt, Outcome.RAISED, time(), str(refusal))]
+            yield [Ended(task.number, task.attempt, Outcome.RAISED, None, str(refusal))]
         except ChildDied as death:
             with self._lock:
                 reason, self._reason = self._reason or str(death), None
             printed = Printed(task.number, task.attempt, self._output.end())
             self.close()
             self._start()
-            yield [printed, Ended(task.number, task.attempt, Outcome.LOST, time(), reason)]
+            yield [printed, Ended(task.number, task.attempt, Outcome.LOST, None, reason)]
         finally:
             self._current = None
 

@@ -157,7 +157,7 @@ class Leases:
             return
         if not same:
             self._append(running, Report(_next_step(last), time.time(), values))
-        self._search.hear(Ended(trial.number, running.trial.attempt, Outcome.FINISHED, time.time()))
+        self._search.hear(Ended(trial.number, running.trial.attempt, Outcome.FINISHED, None))
 
     def _tell_end(self, request: Request, trial: Trial, way: str) -> None:
         state, outcome = WITHOUT_VALUE[way]
@@ -166,7 +166,7 @@ class Leases:
             self._check_same(request, trial, state, same=trial.error == error, told=error)
             return
         running = self._held(request, trial)
-        self._search.hear(Ended(trial.number, running.trial.attempt, outcome, time.time(), error))
+        self._search.hear(Ended(trial.number, running.trial.attempt, outcome, None, error))
 
     def _tell_report(self, request: Request, trial: Trial) -> None:
         search, given = self._search, request.get("report")
@@ -204,7 +204,7 @@ class Leases:
         elif last.reports[-1] is before and metrics.keys() >= wanted and search.advisor.should_prune(trial.number):
             running.stopping = True  # the writer that got the report died before it could answer
         if running.stopping:
-            search.hear(Ended(trial.number, running.trial.attempt, Outcome.STOPPED, time.time()))
+            search.hear(Ended(trial.number, running.trial.attempt, Outcome.STOPPED, None))
 
     def _append(self, running: Running, report: Report) -> None:
         """Adds a report without asking the pruner: the trial ends with it."""

@@ -321,7 +321,7 @@ class Search:
             running.trial,
             state=state,
             values=known if len(known) == len(self.study.objectives) else (),
-            ended=time.time() if running.trial.ended is None else running.trial.ended,
+            ended=running.moment() if running.trial.ended is None else running.trial.ended,
             reports=tuple(running.reports),
             error=error,
         )

@@ -31,6 +31,12 @@ class Running:
     stopping: bool = False
     place: str | None = None
 
+    def moment(self) -> float:
+        """Seconds since the epoch, on the clock by which it started: setting another one changes no trial's length."""
+        if self.trial.started is None:
+            return time.time()
+        return self.trial.started + max(0.0, time.monotonic() - self.started)
+
     def now(self) -> Trial:
         return replace(self.trial, reports=Reports(self.reports))
 

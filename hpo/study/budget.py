@@ -167,7 +167,7 @@ class BudgetMeter:
         if budget.time is not None:
             used = self._time.seconds
             if running:
-                used = self._time.including(min(start for start, _ in running), max(map(sum, running)))
+                used = self._time.including((start, start + seconds) for start, seconds in running)
             if used >= budget.time:
                 return f"{used:.0f} s"
         return None

@@ -28,16 +28,20 @@ def test_the_best_so_far_is_the_first_of_best_first_and_counts_what_came_after(
     assert found.since == (len(trials) - 1 - ranked[0].number if ranked else len(trials))
 
 
-@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 10)), max_size=12), st.integers(0, 40), st.integers(0, 9))
-def test_the_running_time_is_every_second_in_which_a_trial_ran(
-    drawn: list[tuple[int, int]], start: int, length: int
-) -> None:
-    spans = sorted(((begin, begin + lasting) for begin, lasting in drawn), key=lambda span: span[1])
-    running = RunningTime()
-    for begin, end in spans:
-        running.add(begin, end)
+SPANS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 10)), max_size=12)
 
-    seconds = {second for begin, end in spans for second in range(begin, end)}
-    assert running.seconds == len(seconds)
-    last = max([start + length, *(end for _, end in spans)])  # what still runs ends after all others
-    assert running.including(start, last) == len(seconds | set(range(start, last)))
+
+@given(SPANS, SPANS)
+def test_the_running_time_is_every_second_in_which_a_trial_ran(
+    ended: list[tuple[int, int]], runs: list[tuple[int, int]]
+) -> None:
+    """In any order: a clock that was set back makes the later trial the earlier one."""
+    running, seconds = RunningTime(), set[int]()
+    for begin, lasting in ended:
+        running.add(begin, begin + lasting)
+        seconds |= set(range(begin, begin + lasting))
+        assert running.seconds == len(seconds)
+
+    for begin, lasting in runs:
+        seconds |= set(range(begin, begin + lasting))
+    assert running.including((begin, begin + lasting) for begin, lasting in runs) == len(seconds)

@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from time import monotonic, time
+from time import monotonic
 from typing import Any
 
 import ray
@@ -250,7 +250,7 @@ class RayExecutor:
         """Replaces an actor that is dead, or that does not answer."""
         assert slot.task is not None
         self._replace(slot)
-        return Ended(slot.task.number, slot.task.attempt, Outcome.LOST, time(), reason)
+        return Ended(slot.task.number, slot.task.attempt, Outcome.LOST, None, reason)
 
     def _hear_start(self, slot: _Slot) -> None:
         try:
@@ -277,7 +277,7 @@ class RayExecutor:
         local.restart()
         self._open()
         return [
-            Ended(task.number, task.attempt, Outcome.LOST, time(), why or f"Ray's {part} died") for task, why in running
+            Ended(task.number, task.attempt, Outcome.LOST, None, why or f"Ray's {part} died") for task, why in running
         ]
 
     def _replace(self, slot: _Slot) -> None:

@@ -78,6 +78,15 @@ def test_what_runs_now_counts_by_how_long_it_has_run_and_not_by_the_clock() -> N
     assert meter.spent([(1000.0, 2.0), (999.0, 5.0)]) == "15 s"
 
 
+def test_a_clock_that_was_set_back_spends_no_budget() -> None:
+    """A worker that started after it was set counts its seconds from then on."""
+    meter = BudgetMeter(budget(time=25), {"loss": Direction.MINIMIZE}, [trial(0, 1, 90_000, 90_010)])
+    assert meter.spent([(3600.0, 9.0), (90_010.0, 5.0)]) is None
+    meter.add(trial(1, 1, 3600, 3610))
+    assert meter.spent([(3610.0, 4.9)]) is None
+    assert meter.spent([(3610.0, 5.0)]) == "25 s"
+
+
 def test_a_trial_that_runs_a_failed_one_again_counts_in_its_place() -> None:
     failed = Trial(0, {}, 0, State.FAILED, started=0.0, ended=1.0)
     again = Trial(1, {}, 0, State.COMPLETE, (1.0,), started=1.0, ended=2.0, notes={RETRY_OF: 0})
