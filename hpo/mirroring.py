@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from hpo.trial import Trial
 
 # Seconds for which the mirror may write when the search is over.
 DRAIN = 60.0
-# The same after a second Ctrl-C.
-QUICK_DRAIN = 5.0
+# The same after a first Ctrl-C or SIGTERM, since a scheduler kills half a minute after it; and after a second one.
+INTERRUPTED_DRAIN, QUICK_DRAIN = 15.0, 5.0
 
 
 def start_mirror(
@@ -54,7 +54,13 @@ def start_mirror(
 
 @contextmanager
 def mirrored(
-    study: Study, uid: str, created: float, trials: Sequence[Trial], tracking: str, notify: Notify
+    study: Study,
+    uid: str,
+    created: float,
+    trials: Sequence[Trial],
+    tracking: str,
+    notify: Notify,
+    interrupted: Callable[[], bool],
 ) -> Iterator[Tracker]:
     """Writes a study's trials (:func:`start_mirror`); when the search fails or is cut off, closes its run."""
     mirror = start_mirror(study, uid, created, trials, tracking, notify)
@@ -64,12 +70,13 @@ def mirrored(
         mirror.close("KILLED", QUICK_DRAIN)
         raise
     except BaseException:
-        drain(mirror, "FAILED", study.name, notify)
+        drain(mirror, "FAILED", study.name, notify, interrupted=interrupted())
         raise
 
 
-def drain(tracker: Tracker, status: str, name: str, notify: Notify = to_stderr) -> int:
-    """Lets the mirror write the remaining trials; returns how many are missing after :data:`DRAIN` seconds."""
-    notice = f"writing the remaining trials to MLflow, for up to {DRAIN:g} s; to skip this, press Ctrl-C and later run"
+def drain(tracker: Tracker, status: str, name: str, notify: Notify = to_stderr, *, interrupted: bool = False) -> int:
+    """Lets the mirror write the remaining trials, for some seconds; returns how many are missing then."""
+    limit = INTERRUPTED_DRAIN if interrupted else DRAIN
+    notice = f"writing the remaining trials to MLflow, for up to {limit:g} s; to skip this, press Ctrl-C and later run"
     with announced(f"{notice}: hpo sync {name}", notify):
-        return tracker.close(status, DRAIN)
+        return tracker.close(status, limit)

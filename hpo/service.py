@@ -183,7 +183,9 @@ def run(
         executors.prefer(workers(edits))
         folders = _folders(ledger, absolute(where.folder), checkpoints, executors.echo, notify)
         search = Search(study, ledger, folders, retry_failed=retry_failed)
-        with mirroring.mirrored(study, uid, ledger.created, search.trials, tracking, notify) as mirror:
+        with mirroring.mirrored(
+            study, uid, ledger.created, search.trials, tracking, notify, lambda: search.interrupted
+        ) as mirror:
             _search(search, executors, folders, uid, mirror, on_interrupt, quiet=quiet, notify=notify)
         searched(search.study, search.trials)
         unwritten, later = _publish(where, search, uid, mirror, tracking, whole=publish, wait=wait, notify=notify)
@@ -245,7 +247,7 @@ def _publish(
 
     study, trials = search.study, search.trials
     status = "FAILED" if fruitless(trials) else "KILLED" if search.interrupted else "FINISHED"
-    unwritten = mirroring.drain(mirror, status, study.name, notify)
+    unwritten = mirroring.drain(mirror, status, study.name, notify, interrupted=search.interrupted)
     if tracking == "none" or unwritten:
         return unwritten, False
     if search.interrupted or not whole:
