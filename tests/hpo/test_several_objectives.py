@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -44,6 +45,8 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> Address:
     path = tmp_path / f"hpo.{request.param}"
     if request.param == "postgresql":
         return parse(request.getfixturevalue("postgresql_url"))
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("sqlite_ledger"), path)
     return parse(f"sqlite:///{path}" if request.param == "sqlite" else str(path))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,10 +27,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(params=["journal", "sqlite", pytest.param("postgresql", marks=pytest.mark.servers)])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Address:
-    """An empty place for a ledger, of each kind."""
+    """An empty place for a ledger, of each kind; a database has its tables."""
     if request.param == "journal":
         return parse(str(tmp_path / "hpo.journal"))
     if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("sqlite_ledger"), tmp_path / "hpo.db")
         return parse(f"sqlite:///{tmp_path}/hpo.db")
     return parse(request.getfixturevalue("postgresql_url"))
 

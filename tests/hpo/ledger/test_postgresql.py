@@ -35,6 +35,15 @@ def address(postgresql_url: str) -> Address:
     return parse(postgresql_url)
 
 
+def test_a_database_without_tables_gets_them(bare_postgresql_url: str) -> None:
+    address = parse(bare_postgresql_url)
+    clerk = Clerk(address, small_study())
+    written = clerk.fill([0.5])
+    clerk.ledger.close()
+
+    assert books.read(address, "small").trials == written
+
+
 def drop_connections(address: Address) -> None:
     with psycopg.connect(address.url) as connection:
         connection.execute(
