@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers._tpe.sampler import _split_complete_trials_multi_objective
 from optuna.search_space import IntersectionSearchSpace
@@ -15,9 +14,8 @@ from optuna.search_space.group_decomposed import _SearchSpaceGroup
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.samplers.tpe.mixture import Rows
 from hpo.statistics import Floats
-
-Rows = NDArray[np.intp]
 
 # Why a trial counts. Failed and waiting trials do not count: 0.
 _COMPLETE, _PRUNED, _INFEASIBLE, _RUNNING = 1, 2, 3, 4
@@ -45,6 +43,8 @@ class History:
         self._kind = np.zeros(0, np.int8)
         self._keys = np.zeros((2, 0))  # trials of one kind are sorted by these two, the best one first
         self._columns: dict[str, Floats] = {}  # parameters in Optuna's internal representation, NaN where there is none
+        self._written: list[int] = []  # the trials in the order in which they were written, again or for the first time
+        self._sorted: dict[str, tuple[int, Rows]] = {}  # trials by a parameter's value, as of so many that were written
         self._open: dict[int, FrozenTrial] = {}  # trials that may still change, as they were last seen
         self._first_with: dict[tuple[str, ...], tuple[int, dict[str, BaseDistribution]]] = {}
         self._distributions: dict[str, BaseDistribution] = {}
@@ -83,6 +83,7 @@ class History:
             for column in self._columns.values():
                 column[number] = np.nan
         self._open[number] = trial
+        self._written.append(number)
         self._kind[number], self._keys[:, number] = _rank(trial, sign)
         if trial.state.is_finished():
             del self._open[number]
@@ -145,12 +146,42 @@ class History:
         chosen, _ = _split_complete_trials_multi_objective(complete, self._of, min(count, rows.size))
         return np.array([trial.number for trial in chosen], dtype=np.intp)
 
+    def having(self, rows: Rows, names: Iterable[str]) -> Rows:
+        """Those of some trials that have all of these parameters."""
+        there = ~np.any([np.isnan(self._column(name)[rows]) for name in names], axis=0)
+        return rows if there.all() else rows[there]
+
     def observations(self, rows: Rows, names: Iterable[str]) -> dict[str, Floats]:
-        """The parameters of those trials that have all of ``names``: one array for each, shape (trials,)."""
-        absent = np.full(self._kind.size, np.nan)
-        columns = {name: self._columns.get(name, absent)[rows] for name in names}
-        there = ~np.any([np.isnan(column) for column in columns.values()], axis=0)
-        return columns if there.all() else {name: column[there] for name, column in columns.items()}
+        """The parameters of some trials: one array for each, shape (trials,)."""
+        return {name: self._column(name)[rows] for name in names}
+
+    def orders(self, rows: Rows, names: Iterable[str]) -> list[Rows]:
+        """The places of some trials in order of each parameter, in any order where values are equal.
+
+        Args:
+            rows: Trials that have all of the parameters, in order of their numbers.
+            names: The parameters.
+        """
+        place = np.full(self._kind.size, -1)
+        place[rows] = np.arange(rows.size)
+        orders = (place[self._by_value(name)] for name in names)
+        return [order[order >= 0] for order in orders]
+
+    def _column(self, name: str) -> Floats:
+        return self._columns[name] if name in self._columns else np.full(self._kind.size, np.nan)
+
+    def _by_value(self, name: str) -> Rows:
+        """All trials with a parameter, by its value: what was written since is sorted into the last such order."""
+        column = self._column(name)
+        count, rows = self._sorted.get(name, (0, np.zeros(0, np.intp)))
+        new = np.array(sorted(set(self._written[count:])), np.intp)
+        is_new = np.zeros(self._kind.size, bool)
+        is_new[new] = True
+        rows, new = rows[~is_new[rows]], new[~np.isnan(column[new])]
+        new = new[np.argsort(column[new])]
+        rows = np.insert(rows, np.searchsorted(column[rows], column[new]), new)
+        self._sorted[name] = len(self._written), rows
+        return rows
 
 
 def _rank(trial: FrozenTrial, sign: float) -> tuple[int, tuple[float, float]]:

@@ -40,27 +40,31 @@ _CUT = 8.5
 # the terms stay below 10**4; the mass of a lattice's step is the difference of two numbers up to 1.
 _ROUNDING, _ROUNDING_OF_MASS = 1e-9, 1e-13
 
-Table = tuple[Floats, NDArray[np.intp]]
+Rows = NDArray[np.intp]
+Table = tuple[Floats, Rows]
 
 
-def log_density(points: Floats, trials: Floats, space: Sequence[BaseDistribution]) -> tuple[Floats, float]:
+def log_density(
+    points: Floats, trials: Sequence[Floats], orders: Sequence[Rows], space: Sequence[BaseDistribution]
+) -> tuple[Floats, float]:
     """The logarithm of g at some points.
 
     Args:
         points: Shape (points, parameters), in Optuna's internal representation.
-        trials: The parameters of the trials, in order of their numbers, shape (parameters, trials).
+        trials: The parameters of the trials, in order of their numbers: shape (trials,) for each.
+        orders: The places of the trials in order of each parameter, in any order where values are equal.
         space: The parameters' distributions.
 
     Returns:
         log g, shape (points,), NaN for points beyond the ends of a range; and how far Optuna's may lie from it.
     """
-    weights = np.append(default_weights(trials.shape[1]), 1.0)
+    weights = np.append(default_weights(trials[0].size), 1.0)
     shared = np.log(weights / weights.sum())  # shape (components,), as all that follows from the trials alone
     basis: list[Floats] = []  # functions of the points ...
     slopes: list[Floats] = []  # ... and their factors, one per component
     tables: list[Table] = []
     beyond, error = np.zeros(len(points), bool), _ROUNDING
-    for x, values, distribution in zip(points.T, trials, space, strict=True):
+    for x, values, order, distribution in zip(points.T, trials, orders, space, strict=True):
         if isinstance(distribution, CategoricalDistribution):
             tables.append(_choice(x, values, len(distribution.choices)))
             continue
@@ -68,7 +72,8 @@ def log_density(points: Floats, trials: Floats, space: Sequence[BaseDistribution
         low, high, half = distribution.low, distribution.high, (distribution.step or 0) / 2
         axis = np.log if distribution.log else np.asarray
         low, high, mu, left, right = map(axis, (low - half, high + half, values, x - half, x + half))
-        order = np.argsort(mu)  # as in Optuna also where values are equal
+        if not (np.diff(mu[order]) > 0).all():
+            order = np.argsort(mu)  # as in Optuna also where values are equal
         width = high - low
         mu, left, right = (mu - low) / width, (left - low) / width, (right - low) / width
         sigma = np.append(_widths(mu, order), 1.0)
@@ -96,7 +101,7 @@ def _libraries() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _widths(mu: Floats, order: NDArray[np.intp]) -> Floats:
+def _widths(mu: Floats, order: Rows) -> Floats:
     """The widths of the components: mu and the result as shares of the range."""
     gaps = np.diff(mu[order])
     sigma = np.empty_like(mu)
@@ -113,7 +118,7 @@ def _choice(x: Floats, values: Floats, choices: int) -> Table:
     return table, np.append(values.astype(int), choices)
 
 
-def _lattice(left: Floats, right: Floats, mu: Floats, sigma: Floats, order: NDArray[np.intp]) -> Table:
+def _lattice(left: Floats, right: Floats, mu: Floats, sigma: Floats, order: Rows) -> Table:
     """A lattice's log k: of components with the same value and width only one is computed."""
     new = np.append(True, (np.diff(mu[order]) != 0) | (np.diff(sigma[order]) != 0))
     column = np.empty_like(order)

@@ -13,7 +13,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from hpo.samplers.tpe.history import History
-from hpo.samplers.tpe.mixture import log_density
+from hpo.samplers.tpe.mixture import Rows, log_density
 from hpo.statistics import Floats
 
 # Below this many components Optuna's own estimator is as fast.
@@ -80,17 +80,18 @@ class TpeSampler(TPESampler):
         history, names = self._history, list(search_space)
         gamma = default_gamma_multiobjective if self._several else default_gamma
         below, above = history.split(trial.number, gamma(history.finished), running=self._constant_liar)
-        found = history.observations(below, names)
-        good = self._estimator(found, search_space, np.ones(len(found[names[0]])) if self._several else None)
+        below, above = history.having(below, names), history.having(above, names)
+        weights = np.ones(below.size) if self._several else None
+        good = self._estimator(history.observations(below, names), search_space, weights)
         samples = good.sample(self._rng.rng, self._n_ei_candidates)
-        place = self._best(samples, good.log_pdf(samples), history.observations(above, names), search_space)
+        place = self._best(samples, good.log_pdf(samples), above, search_space)
         return {name: search_space[name].to_external_repr(samples[name][place].item()) for name in names}
 
     def _best(
         self,
         samples: dict[str, Floats],
         good: Floats,
-        above: dict[str, Floats],
+        above: Rows,
         search_space: dict[str, BaseDistribution],
     ) -> int:
         """The place of the candidate with the largest log l - log g.
@@ -98,22 +99,23 @@ class TpeSampler(TPESampler):
         Args:
             samples: The candidates, shape (candidates,) per parameter.
             good: Their log l.
-            above: The trials that g is made of, shape (trials,) per parameter.
+            above: The trials that g is made of.
             search_space: The parameters' distributions.
         """
         points = np.stack(list(samples.values()), axis=1)
         places = np.sort(np.unique(points, axis=0, return_index=True)[1])  # of equal candidates the first one
-        trials = np.stack(list(above.values()))
+        trials = self._history.observations(above, search_space)
         score = np.full(places.size, np.nan)
-        if trials.shape[1] >= _FEW and len(search_space) <= _MANY_PARAMETERS:
-            bad, error = log_density(points[places], trials, list(search_space.values()))
+        if above.size >= _FEW and len(search_space) <= _MANY_PARAMETERS:
+            orders = self._history.orders(above, search_space)
+            bad, error = log_density(points[places], list(trials.values()), orders, list(search_space.values()))
             score = good[places] - bad
             doubtful = ~(score < np.nanmax(score, initial=-np.inf) - 2 * error)
             if np.count_nonzero(doubtful) == 1 and not np.isnan(score).any():
                 return int(places[np.argmax(score)])
             places = places[doubtful]
         few = {name: values[places] for name, values in samples.items()}
-        exact = good[places] - self._estimator(above, search_space).log_pdf(few)
+        exact = good[places] - self._estimator(trials, search_space).log_pdf(few)
         return int(places[np.argmax(exact)])
 
     def _estimator(

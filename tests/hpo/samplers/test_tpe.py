@@ -64,10 +64,14 @@ def drawn(distribution: BaseDistribution, rng: np.random.Generator) -> Any:
 
 
 def history(space: Distributions, count: int, pruned: float, rng: np.random.Generator) -> list[FrozenTrial]:
-    """Finished trials: some failed, some pruned before or after they reported, some with infinite values or NaN."""
-    trials = []
+    """Finished trials: some failed, some pruned before or after they reported, some with infinite values or NaN.
+
+    Some repeat the parameters of the trial before them.
+    """
+    trials: list[FrozenTrial] = []
     for _ in range(count):
         params = {name: drawn(distribution, rng) for name, distribution in space.items()}
+        params = trials[-1].params if trials and rng.random() < 0.1 else params
         value, kind = float(np.round(rng.normal(), 1)), rng.random()  # rounded: equal values occur
         made: dict[str, Any] = {"value": math.inf if kind > 0.98 else value}
         if kind < pruned:
@@ -151,6 +155,32 @@ def test_a_study_with_conditions_has_the_trials_that_optunas_sampler_gives(
     assert [trial.params for trial in ours] == [trial.params for trial in play(Advisor(study), 120)]
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_the_order_of_a_parameters_values_is_kept_while_trials_begin_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is sorted into the last order, and what has changed since, are where sorting anew puts them."""
+    sizes: list[int] = []
+
+    def compare(points: Any, trials: Any, orders: Any, space: Any) -> Any:
+        for values, order in zip(trials, orders, strict=True):
+            np.testing.assert_array_equal(np.sort(order), np.arange(values.size))
+            np.testing.assert_array_equal(values[order], np.sort(values))
+        sizes.append(trials[0].size)
+        return log_density(points, trials, orders, space)
+
+    monkeypatch.setattr(sampler_module, "log_density", compare)
+    space, rng = SPACES["mixed"], np.random.default_rng(0)
+    study = optuna.create_study(sampler=TpeSampler(History(), seed=0, **OPTIONS["groups"]))
+    study.add_trials(history(space, 200, 0.2, rng))
+    running = []
+    for step in range(40):
+        running.append(study.ask(space if step % 3 else {"x": space["x"]}))
+        if rng.random() < 0.7:
+            study.tell(running.pop(rng.integers(len(running))), rng.normal())
+
+    assert len(sizes) >= 40
+    assert max(sizes) > min(sizes) + 20
+
+
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("count", [100, 5000])
 def test_the_density_lies_within_the_error_that_it_tells(space: str, count: int) -> None:
@@ -162,7 +192,7 @@ def test_the_density_lies_within_the_error_that_it_tells(space: str, count: int)
     settings = TPESampler()._parzen_estimator_parameters
     estimator = _ParzenEstimator(dict(zip(distributions, trials, strict=True)), distributions, settings)
 
-    found, error = log_density(points.T, trials, list(distributions.values()))
+    found, error = log_density(points.T, trials, np.argsort(trials), list(distributions.values()))
 
     assert error < 1e-5
     np.testing.assert_allclose(found, estimator.log_pdf(dict(zip(distributions, points, strict=True))), atol=error / 2)
@@ -173,9 +203,9 @@ def test_optuna_decides_only_where_it_has_to(directions: list[str], monkeypatch:
     """Otherwise the other tests would compare Optuna with itself."""
     asked: list[int] = []
 
-    def spy(points: Any, trials: Any, space: Any) -> Any:
-        asked.append(trials.shape[1])
-        return log_density(points, trials, space)
+    def spy(points: Any, trials: Any, *more: Any) -> Any:
+        asked.append(trials[0].size)
+        return log_density(points, trials, *more)
 
     monkeypatch.setattr(sampler_module, "log_density", spy)
     study = optuna.create_study(directions=directions, sampler=TpeSampler(History(), seed=0))
