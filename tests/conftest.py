@@ -23,7 +23,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # What a test starts ends with it: `hpo run` waits for its report, except where a test says otherwise.
 os.environ["HPO_WAIT"] = "1"
 
-settings.register_profile("few", max_examples=20, deadline=None)
+settings.register_profile("few", max_examples=12, deadline=None)
 settings.register_profile("many", deadline=None)
 settings.load_profile("many" if FULL else "few")
 
@@ -46,6 +46,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for fixture in getattr(item, "fixturenames", ()):
             if fixture in MARKED:
                 item.add_marker(MARKED[fixture])
+        if "ray_here" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("ray"))  # one process of pytest starts Ray, not all of them
         if (call := getattr(item, "callspec", None)) and call.params.get("sampler") == "gp":
             item.add_marker("torch")
 

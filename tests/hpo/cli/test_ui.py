@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,7 +20,20 @@ from typing import Any, NamedTuple
 import pytest
 from command_line import CommandLine
 
+from hpo import run
 from hpo.cli.ui import _open
+
+# One process of pytest starts the server, once.
+pytestmark = pytest.mark.xdist_group("hpo ui")
+
+STUDY = """
+name = "quadratic"
+objective = "quadratic:objective"
+metric = "loss"
+direction = "minimize"
+space.x = { low = 0.0, high = 1.0 }
+budget.trials = 2
+"""
 
 
 @pytest.fixture
@@ -53,17 +67,38 @@ class Running(NamedTuple):
             return answer.status, answer.read()
 
 
-@pytest.fixture
-def running(tmp_path: Path, study: str) -> Iterator[Running]:
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, empty_mlflow_database: Path) -> Iterator[Running]:
+    """One server for all tests here."""
+    folder = tmp_path_factory.mktemp("ui")
+    shutil.copy(empty_mlflow_database, folder / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HPO_STORAGE", "HPO_DATA_DIR", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+            patch.delenv(name, raising=False)
+        patch.chdir(folder)
+        patch.setattr("hpo.report.files.write", _no_figures)
+        (folder / "quadratic.py").write_text("def objective(params, seed):\n    return params['x']\n")
+        (folder / "s.toml").write_text(STUDY)
+        run("s.toml", workers=0, tracking=f"sqlite:///{folder}/mlflow.db", quiet=True)
+    yield from _ui(folder)
+
+
+def _no_figures(study: object, trials: object, folder: Path, **_: object) -> None:
+    (folder / "report.html").write_text("<p>a report</p>")
+
+
+def _ui(folder: Path) -> Iterator[Running]:
+    """``hpo ui`` in a folder, until its test or tests have ended."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     command = [sys.executable, "-m", "hpo", "ui", "--port", str(port), "--no-browser"]
-    log = tmp_path / "log"
+    log = folder / "log"
     proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy"), "http://127.0.0.1:9")
+    own = {name: value for name, value in os.environ.items() if name not in ("HPO_STORAGE", "MLFLOW_TRACKING_URI")}
     with log.open("w") as file:
         server = subprocess.Popen(
-            command, cwd=tmp_path, stdout=file, stderr=file, start_new_session=True, env=os.environ | proxies
+            command, cwd=folder, stdout=file, stderr=file, start_new_session=True, env=own | proxies
         )
     try:
         _wait_for("Press Ctrl-C to stop", log, server)
@@ -91,7 +126,8 @@ def test_the_ui_opens_at_the_study_listens_here_alone_and_leaves_no_process(runn
     assert len(_processes(running.process.pid)) == 1  # this command is the server
 
 
-def test_without_the_token_nothing_is_served_and_with_it_no_file_elsewhere(running: Running, tmp_path: Path) -> None:
+def test_without_the_token_nothing_is_served_and_with_it_no_file_elsewhere(running: Running) -> None:
+    folder = running.log.parent
     create = "/api/2.0/mlflow/experiments/create"
     for path in (
         "/",
@@ -108,11 +144,11 @@ def test_without_the_token_nothing_is_served_and_with_it_no_file_elsewhere(runni
     assert running.ask("/health")[0] == 200
     assert running.ask("/health", Host="evil.example")[0] == 403
     assert running.ask("/health", Origin=f"http://127.0.0.1:{running.port + 1}")[0] == 403
-    outside = tmp_path.parent
-    for index, place in enumerate((str(outside), f"file://{outside}", f"{tmp_path}/mlruns/../..", "mlruns/%2e%2e/..")):
+    outside = folder.parent
+    for index, place in enumerate((str(outside), f"file://{outside}", f"{folder}/mlruns/../..", "mlruns/%2e%2e/..")):
         status, answer = running.ask(create, {"name": f"e{index}", "artifact_location": place})
         assert status in (400, 403), (place, answer)
-    assert running.ask(create, {"name": "inside", "artifact_location": f"{tmp_path}/mlruns/mine"})[0] == 200
+    assert running.ask(create, {"name": "inside", "artifact_location": f"{folder}/mlruns/mine"})[0] == 200
     # The token is in the printed links, and nowhere else that others see.
     others = [line for line in running.log.read_text().splitlines() if "#/experiments/" not in line]
     assert running.token not in "\n".join(others)
@@ -157,13 +193,13 @@ def test_a_fresh_browser_at_the_root_sees_the_trials_and_keeps_what_its_person_c
     context.close()
 
 
-def test_the_server_s_log_is_a_file_and_the_terminal_has_the_links_alone(running: Running, tmp_path: Path) -> None:
+def test_the_server_s_log_is_a_file_and_the_terminal_has_the_links_alone(running: Running) -> None:
     assert running.ask("/api/2.0/mlflow/traces/nothing")[0] >= 400
     *links, last = running.log.read_text().splitlines()
     assert [line.split(":")[0] for line in links] == ["quadratic", "charts", "the study"]
     assert last == "Press Ctrl-C to stop. The server's log: .hpo/ui.log"
     output = {Path(f"/proc/{running.process.pid}/fd/{number}").readlink() for number in (1, 2)}
-    assert output == {tmp_path / ".hpo" / "ui.log"}
+    assert output == {running.log.parent / ".hpo" / "ui.log"}
 
 
 def test_a_browser_finds_the_link_in_a_private_file_and_not_in_its_arguments(

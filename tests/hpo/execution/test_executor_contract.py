@@ -73,14 +73,20 @@ class TestInline(OwnContract):
         inline.close()
 
 
+@pytest.fixture(scope="module")
+def single() -> Iterator[Executor]:
+    """One child for all tests, as Ray's workers serve all: whatever one does to it, it must be well for the next."""
+    single = SingleExecutor(Child(JOB))
+    yield single
+    single.close()
+
+
 class TestSingle(OwnContract):
     workers = 1
 
     @pytest.fixture
-    def executor(self) -> Iterator[Executor]:
-        single = SingleExecutor(Child(JOB))
-        yield single
-        single.close()
+    def executor(self, single: Executor) -> Executor:
+        return single
 
 
 @pytest.mark.xdist_group("ray")

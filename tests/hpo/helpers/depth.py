@@ -7,7 +7,7 @@ FULL = os.environ.get("HPO_TEST_DEPTH") == "full"
 
 def examples(full: int) -> int:
     """How many examples Hypothesis draws."""
-    return full if FULL else max(full // 5, 5)
+    return full if FULL else max(full // 8, 5)
 
 
 def seeds(usual: int) -> range:
