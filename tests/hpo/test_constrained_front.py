@@ -78,7 +78,11 @@ def test_the_problem_is_the_one_of_the_paper() -> None:
 
 @pytest.mark.parametrize(
     ("sampler", "options"),
-    [("nsga2", {"population_size": 20}), ("nsga3", {"population_size": 20}), ("tpe", {})],
+    [
+        ("nsga2", {"population_size": 20}),
+        ("nsga3", {"population_size": 20}),
+        pytest.param("tpe", {}, marks=pytest.mark.slow),
+    ],
 )
 def test_the_front_is_feasible_and_better_than_that_of_random_search(sampler: str, options: dict[str, Any]) -> None:
     gains, violating = [], []

@@ -128,7 +128,9 @@ def test_ray_runs_the_repeats_one_after_another(two: CommandLine) -> None:
 # What it answers ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("direction", "better"), [("minimize", "small"), ("maximize", "other")])
+@pytest.mark.parametrize(
+    ("direction", "better"), [("minimize", "small"), pytest.param("maximize", "other", marks=pytest.mark.slow)]
+)
 def test_the_better_study_is_named(two: CommandLine, direction: str, better: str) -> None:
     found = compare(two, "s.toml", "o.toml", "--repeats", "7", "--set", f"direction={direction}")
     assert [c["better"] for c in found["contrasts"]] == [better, better]

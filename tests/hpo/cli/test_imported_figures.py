@@ -99,6 +99,7 @@ def test_a_figure_that_cannot_be_drawn_stops_the_study_before_it_starts(
     assert not (folder / "hpo.journal").exists()
 
 
+@pytest.mark.slow
 def test_the_code_beside_the_study_file_is_found_after_the_search_too(folder: Path) -> None:
     """The folder is no part of what must not change: it may move, and may be gone."""
     project = folder / "project"

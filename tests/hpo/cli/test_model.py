@@ -124,7 +124,7 @@ def test_a_model_beside_a_study_file_in_another_folder_is_made(sloped: CommandLi
     assert made(sloped) == [0.25]
 
 
-@pytest.mark.parametrize("where", ["mlflow_database", "mlflow_server"])
+@pytest.mark.parametrize("where", ["mlflow_database", pytest.param("mlflow_server", marks=pytest.mark.slow)])
 def test_the_alias_follows_the_choice_and_a_version_is_made_only_for_another_one(
     sloped: CommandLine, where: str, request: pytest.FixtureRequest
 ) -> None:
@@ -169,7 +169,11 @@ def test_it_predicts_has_a_signature_and_an_example_and_no_pickle(sloped: Comman
     ("function", "reason"),
     [
         ("broken", "RuntimeError: no room for http://me:***@example.org/"),
-        ("vague", "TypeError: sloped:vague must return a mapping of loader_module, data_path, input_example"),
+        pytest.param(
+            "vague",
+            "TypeError: sloped:vague must return a mapping of loader_module, data_path, input_example",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_model_that_cannot_be_made_costs_a_warning(
@@ -185,6 +189,7 @@ def test_a_model_that_cannot_be_made_costs_a_warning(
     assert failed.err.endswith("hpo: not in MLflow: model; see the messages above\n")
 
 
+@pytest.mark.slow
 def test_a_scheduler_may_end_the_making_of_a_model_as_ctrl_c_does(sloped: CommandLine, mlflow_database: str) -> None:
     typed = f"run sloped.toml --workers 0 --tracking {mlflow_database} -q --set model=sloped:endless"
     process = sloped.start(*typed.split())

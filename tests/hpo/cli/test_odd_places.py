@@ -14,8 +14,9 @@ from hpo.machine import sqlite_uri
 
 # As Python has them also where the locale is plain ASCII.
 UMLAUTS, ALL = (os.fsdecode(name.encode()) for name in ("ünï", "all %25?{}#ü"))
+LESSER = ("100%25", "a%41", "{x}", "#1", "two words", "'\"", "-dash", "c:olon")
 ODD = pytest.mark.parametrize(
-    "name", ["what?", "100%25", "a%41", "{x}", "#1", "two words", "new\nline", "'\"", "-dash", "c:olon", UMLAUTS, ALL]
+    "name", ["what?", "new\nline", UMLAUTS, ALL, *(pytest.param(name, marks=pytest.mark.slow) for name in LESSER)]
 )
 
 

@@ -137,6 +137,7 @@ def test_runs_deleted_by_hand_while_the_search_goes_on_are_there_in_the_end(
     exactly_once(server.uri, book(gated))
 
 
+@pytest.mark.slow
 def test_a_search_ends_while_mlflow_has_not_answered_a_single_call(
     gated: CommandLine, mlflow_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,7 +66,7 @@ def run(hpo: CommandLine, work: Path, storage: str, harm: str, code: int) -> Out
     [
         ("[os.unlink(name) for name in ('hpo.journal', 'hpo.db') if os.path.exists(name)]", "above/work"),
         ("shutil.rmtree(os.getcwd())", "above"),
-        ("shutil.rmtree(os.path.dirname(os.getcwd()))", "."),
+        pytest.param("shutil.rmtree(os.path.dirname(os.getcwd()))", ".", marks=pytest.mark.slow),
     ],
     ids=["ledger", "folder", "folder-above"],
 )

@@ -124,6 +124,7 @@ def test_a_running_trials_output_is_followed_to_its_end(hpo: CommandLine) -> Non
     assert hpo(*FOLLOW).out == hpo(*FOLLOW[:-3]).out == "first word\nlast\n"  # it has ended
 
 
+@pytest.mark.slow
 def test_output_is_followed_on_a_terminal_until_ctrl_c(hpo: CommandLine) -> None:
     with talking(hpo) as search:
         master, end = pty.openpty()
@@ -144,6 +145,7 @@ def test_output_is_followed_on_a_terminal_until_ctrl_c(hpo: CommandLine) -> None
         assert search.poll() is None
 
 
+@pytest.mark.slow
 def test_output_is_followed_until_the_search_dies(hpo: CommandLine) -> None:
     with talking(hpo) as search, hpo.start(*FOLLOW) as following:
         assert following.stdout is not None

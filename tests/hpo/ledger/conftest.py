@@ -14,11 +14,17 @@ from hpo.ledger.address import Address, parse
 from hpo.testing import small_study
 from hpo.testing.ledgers import Clerk
 
+# Where what is tested lies above the storage.
+ONE_DATABASE = ("test_ledger_studies.py", "test_requests.py", "test_telling.py")
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Some tests of a storage take long, and sqlite's storage is the code of PostgreSQL's: one of them is enough."""
     for item in items:
+        call = getattr(item, "callspec", None)
+        if call and call.params.get("address") == "sqlite" and item.path.name in ONE_DATABASE:
+            item.add_marker("slow")
         if "TestAsOptunasStorage" in item.nodeid and "[sqlite]" in item.nodeid:
             item.add_marker("slow")
         if "test_what_a_writer_did_before_it_died" in item.nodeid and "[journal" not in item.nodeid:

@@ -232,7 +232,11 @@ def test_a_study_of_plain_optuna_is_read_whole_and_left_as_it_is(
     ]
 
 
-SAMPLERS = ["tpe", "narrowing", "cmaes", pytest.param("gp", marks=pytest.mark.torch)]
+SAMPLERS = [
+    "tpe",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("narrowing", "cmaes")),
+    pytest.param("gp", marks=pytest.mark.torch),
+]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

@@ -358,7 +358,7 @@ def test_a_program_that_ends_leaves_no_child_behind(tmp_path: Path, monkeypatch:
     wait_until(lambda: not alive(child))
 
 
-@pytest.mark.parametrize("held", ["", ">&2", ">/dev/null"])
+@pytest.mark.parametrize("held", ["", *(pytest.param(held, marks=pytest.mark.slow) for held in (">&2", ">/dev/null"))])
 def test_a_child_that_holds_the_output_does_not_keep_the_trial_alive(held: str, tmp_path: Path) -> None:
     began = time.monotonic()
     assert shell(f"sleep 60 {held} & echo $! > {tmp_path}/pids; echo '{{\"loss\": 1}}'") == [{"loss": 1.0}]
@@ -371,7 +371,7 @@ def test_a_child_that_never_stops_printing_does_not_keep_the_trial_alive(tmp_pat
     assert shell("yes & echo '{\"loss\": 1}'") == [{"loss": 1.0}]
 
 
-@pytest.mark.parametrize("ending", ["exit 0", "exit 1", "wait"])
+@pytest.mark.parametrize("ending", ["exit 0", pytest.param("exit 1", marks=pytest.mark.slow), "wait"])
 def test_a_child_of_another_session_ends_with_the_trial(ending: str, tmp_path: Path) -> None:
     words = (SHELL, "-c", f"setsid sh -c 'echo $$ >> {tmp_path}/pids; trap \"\" TERM; sleep 600; sleep 600' & "
              f"while [ ! -s {tmp_path}/pids ]; do sleep 0.01; done; echo '{{{{\"loss\": 1}}}}'; {ending}")  # fmt: skip

@@ -102,9 +102,15 @@ CASES: list[Callable[[], Case]] = [
     many_parameters,
     narrowing,
 ]
+# Those of which another one holds most.
+LESSER = (one_running, two_single_reports, only_pruned, a_single_parameter, narrowing)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=pytest.mark.slow) if case in LESSER else case for case in CASES],
+    ids=lambda case: case.__name__,
+)
 def test_every_figure_can_be_drawn_whatever_the_trials_are(case: Callable[[], Case]) -> None:
     study, trials = case()
     for name, draw in FIGURES.items():

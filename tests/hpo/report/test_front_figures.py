@@ -64,7 +64,10 @@ def six_objectives() -> Case:
 
 @pytest.mark.parametrize(
     "case",
-    [nothing, one, only_pruned, all_equal, all_states, huge_and_odd_values, six_objectives],
+    [
+        *(nothing, one, all_states, huge_and_odd_values),
+        *(pytest.param(case, marks=pytest.mark.slow) for case in (only_pruned, all_equal, six_objectives)),
+    ],
     ids=lambda case: case.__name__,
 )
 def test_every_figure_can_be_drawn_whatever_the_trials_are(case: Callable[[], Case]) -> None:

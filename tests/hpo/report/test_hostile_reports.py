@@ -163,6 +163,7 @@ def test_an_error_of_megabytes_is_shown_by_its_end(tmp_path: Path) -> None:
     assert "Trial 1: unknown" in text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_figure")
 def test_hundreds_of_parameters_have_tables_that_can_be_read(tmp_path: Path) -> None:
     study = made.study(space={f"p{i}": {"low": 0.0, "high": 1.0} for i in range(500)})

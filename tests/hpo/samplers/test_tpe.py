@@ -100,7 +100,7 @@ def suggestions(sampler: BaseSampler, direction: str, past: list[FrozenTrial], s
     return asked
 
 
-@pytest.mark.parametrize("count", [4, 60, 400])
+@pytest.mark.parametrize("count", [4, 60, pytest.param(400, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -117,7 +117,7 @@ def test_the_suggestions_are_optunas(space: str, options: str, count: int) -> No
     assert ours == theirs
 
 
-@pytest.mark.parametrize("count", [4, 60, 300])
+@pytest.mark.parametrize("count", [4, 60, pytest.param(300, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("objectives", [2, 3])
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

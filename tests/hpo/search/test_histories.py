@@ -459,6 +459,8 @@ def test_one_sequence_of_all_operations_leaves_the_history_of_the_model(tmp_path
 
 @pytest.mark.parametrize("by_name", [True, False])
 @pytest.mark.parametrize("after", [True, False])
-@pytest.mark.parametrize("write", range(14))
+@pytest.mark.parametrize(
+    "write", [write if write % 3 == 0 else pytest.param(write, marks=pytest.mark.slow) for write in range(14)]
+)
 def test_a_fork_that_dies_at_any_write_is_whole(tmp_path: Path, write: int, after: bool, by_name: bool) -> None:
     check(tmp_path, [(0, ("bring_in", 2), []), (0, ("fork", by_name), [(write, after)]), (1, ("add",), [])])

@@ -247,22 +247,23 @@ def test_an_end_that_the_ledger_does_not_take_is_no_end(address: Address, monkey
 # The random sampler on real workers --------------------------------------------------------------------------------
 
 
-@pytest.mark.xdist_group("ray")
+@pytest.mark.parametrize(
+    "workers", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow), 7]
+)
 def test_random_search_is_the_same_to_the_last_bit_with_any_number_of_workers_and_after_a_resume(
-    ray_here: None, tmp_path: Path
+    ray_here: None, tmp_path: Path, workers: int
 ) -> None:
     from hpo.execution.ray.pool import RayExecutor
 
     study = small_study(budget={"trials": 24})
     inline = search(parse(str(tmp_path / "inline")), study, InlineExecutor(JOB))
 
-    for workers in (1, 2, 7):
-        executor = RayExecutor(JOB, workers, Resources(cpus=1.5 / workers, gpus=0.0, memory=0.0))
-        try:
-            run = search(parse(str(tmp_path / f"{workers}")), study, executor)
-        finally:
-            executor.close()
-        assert outcome(run.trials) == outcome(inline.trials)
+    executor = RayExecutor(JOB, workers, Resources(cpus=1.5 / workers, gpus=0.0, memory=0.0))
+    try:
+        run = search(parse(str(tmp_path / "many")), study, executor)
+    finally:
+        executor.close()
+    assert outcome(run.trials) == outcome(inline.trials)
 
     address = parse(str(tmp_path / "resumed"))
     for trials in (5, 11):

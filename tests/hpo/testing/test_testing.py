@@ -50,7 +50,7 @@ def test_the_page_tests_a_sampler_named_by_its_import_path(tmp_path: Path) -> No
     ("right", "wrong", "found_by"),
     [
         ("return low + u * (high - low)", "return low - u", "test_a_search_ends_with_exactly_its_budget"),
-        (DRAW, "random.Random(0)", "test_another_seed_gives_another_search"),
+        pytest.param(DRAW, "random.Random(0)", "test_another_seed_gives_another_search", marks=pytest.mark.slow),
         (DRAW, "self.__dict__.setdefault('own', random.Random(self.seed))", "test_a_resumed_search_continues_exactly"),
     ],
     ids=["a value outside its range", "the same value for every seed", "a value that depends on earlier calls"],

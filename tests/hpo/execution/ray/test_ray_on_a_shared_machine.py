@@ -105,6 +105,7 @@ def test_trials_run_in_one_main_thread_and_ray_is_private_and_leaves_nothing(fol
         time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_a_temporary_folder_whose_path_is_too_long_for_sockets_and_no_home_do_no_harm(folder: Path) -> None:
     long = folder / ("long-" * 30)
     long.mkdir()
@@ -117,6 +118,7 @@ def test_a_temporary_folder_whose_path_is_too_long_for_sockets_and_no_home_do_no
     assert len((folder / "facts").read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_two_searches_at_once_with_a_ray_each_do_not_end_each_other(folder: Path) -> None:
     (folder / "facts_of.py").write_text(
         "import time\nfrom pathlib import Path\n"

@@ -64,7 +64,7 @@ def poll_for_a_while(executor: Executor) -> None:
     ("objective", "said"),
     [
         ("nowhere_at_all:classify", "there is no module 'nowhere_at_all'"),
-        ("worker_objectives:nothing", "there is no 'nothing' in worker_objectives"),
+        pytest.param("worker_objectives:nothing", "there is no 'nothing' in worker_objectives", marks=pytest.mark.slow),
     ],
 )
 def test_workers_that_cannot_start_say_why(ray_here: None, objective: str, said: str) -> None:
@@ -117,6 +117,7 @@ def test_a_pool_that_waits_for_room_says_so_once(whole_ray: None, monkeypatch: p
             second.close()
 
 
+@pytest.mark.slow
 def test_searches_that_fill_one_cluster_divide_it(whole_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
     from hpo.execution.ray import pool as execution
     from hpo.execution.ray.pool import RayExecutor
@@ -227,6 +228,7 @@ def test_auto_is_refused_at_once_where_the_cluster_that_was_started_last_has_end
         ray._connect_or_start("auto", "RAY_ADDRESS", 1, HALF, verbose=False)
 
 
+@pytest.mark.slow
 def test_a_pool_grows_and_shrinks_while_trials_run_and_ends_none_of_them(ray_here: None) -> None:
     from hpo.execution.ray.pool import RayExecutor
 
