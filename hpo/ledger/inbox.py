@@ -144,7 +144,7 @@ class Inbox:
         elif time.monotonic() >= self._next:
             assert self._address.path is not None
             self._next = time.monotonic() + LOOK
-            with suppress(OSError):  # the writer notices when it writes
+            with suppress(OSError, KeyError):  # the writer notices when it writes
                 if (size := self._address.path.stat().st_size) != self._size:
                     self._size, self._found = size, self.fresh()
         return self._found

@@ -153,7 +153,7 @@ class Journal(JournalStorage):
         if STUDY_ATTR not in attrs:
             return Entry(about, b"", self._file.path)
         try:
-            parsed = parse(attrs[STUDY_ATTR], file=name)
+            parsed = parse({**attrs[STUDY_ATTR], "name": name}, file=name)
             rows = b"".join(self._rows(study_id, Records(parsed)))
             entry = Entry(about, rows, self._file.path)
             about["head"] = head(parsed, entry.trials())

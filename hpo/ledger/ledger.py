@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 
 from hpo.errors import HpoError, StorageError, StorageUnusable, StudyNotFound
@@ -123,7 +124,8 @@ class Ledger:
             if STUDY_ATTR not in attrs:
                 raise StudyNotFound(f"there is no study {name!r} in {address}")
             check_attributes(attrs)
-            study = parse(attrs[STUDY_ATTR], file=f"{address}, study {name}", folder=attrs.get(FOLDER_ATTR))
+            raw = {**attrs[STUDY_ATTR], "name": name}  # optuna-dashboard may have renamed it
+            study = parse(raw, file=f"{address}, study {name}", folder=attrs.get(FOLDER_ATTR))
             return store.get_study_id_from_name(name), study
 
         return cls._open(address, name, notify, found)
@@ -236,7 +238,11 @@ class Ledger:
                     return write(again)
                 except lock.LedgerGone as gone:
                     raise StorageError(f"{gone}; {rescue(gone, self._store)}") from gone
-                except self._store.failures as error:
+                except (KeyError, UpdateFinishedTrialError, *self._store.failures) as error:
+                    if (change := self._changed_elsewhere(error)) is not None:
+                        raise StorageError(change) from error
+                    if isinstance(error, KeyError):
+                        raise
                     self._reason = reason(error.__cause__ or error)
                     if not self._store.is_passing(error) or time.monotonic() - began > self._patience:
                         raise StorageError(
@@ -245,6 +251,22 @@ class Ledger:
                         ) from error
                 again = True
                 time.sleep(RETRY)
+
+    def _changed_elsewhere(self, error: Exception) -> str | None:
+        """What another program has done to the study, which this lock does not keep from it; None for nothing."""
+        who = "another program (optuna-dashboard, say)"
+        if isinstance(error, UpdateFinishedTrialError):
+            return (
+                f"{who} has ended a trial of {self.study.name} that was running here: {reason(error)} Run the same "
+                "command again to continue with the trials as the ledger has them"
+            )
+        try:
+            self._store.get_study_name_from_id(self._study_id)
+        except KeyError:
+            return f"{who} has deleted the study {self.study.name} from {self._address}, or renamed it"
+        except self._store.failures:
+            pass  # it does not answer
+        return None
 
     @contextmanager
     def _watched(self) -> Iterator[None]:

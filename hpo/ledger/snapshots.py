@@ -208,7 +208,8 @@ def _snapshot(address: Address, stored: Stored) -> Snapshot:
     name, attrs = stored.name, stored.attrs
     folder = attrs.get(FOLDER_ATTR)
     there = isinstance(folder, str) and Path(folder).is_dir()
-    study = parse(attrs[STUDY_ATTR], file=f"{address}, study {name}", folder=folder if there else None)
+    raw = {**attrs[STUDY_ATTR], "name": name}  # optuna-dashboard may have renamed it
+    study = parse(raw, file=f"{address}, study {name}", folder=folder if there else None)
     return Snapshot(
         study,
         stored.trials(),
