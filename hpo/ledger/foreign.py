@@ -66,11 +66,11 @@ def _open(where: Address) -> Journal | Sql:
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
-    from hpo.ledger.sql import Sql, opening
+    from hpo.ledger.sql import Sql
 
     try:
         if where.path is not None:
-            return Sql(None, opening(where.path, "mode=ro"), skip_table_creation=True)
+            return Sql(None, where.path, "mode=ro", skip_table_creation=True)
         url = where.url.replace("postgresql://", "postgresql+psycopg://", 1)
         read_only = {"connect_timeout": CONNECT_TIMEOUT, "options": "-c default_transaction_read_only=on"}
         return Sql(url, engine_kwargs={"connect_args": read_only}, skip_table_creation=True)

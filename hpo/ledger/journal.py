@@ -208,6 +208,12 @@ class Journal(JournalStorage):
                     self.set_trial_user_attr(trial_id, key, value)
             self.set_trial_state_values(trial_id, trial.state, trial.values)
 
+    def check(self) -> None:
+        """Nothing is needed: every append checks what is there."""
+
+    def settle(self) -> None:
+        """Nothing is needed: an append is whole when it returns."""
+
     def forget(self, study_id: int, key: str) -> None:
         """Removes a study's attribute with a request: those who read the journal drop it at this line."""
         self.set_study_user_attr(study_id, key, None)

@@ -231,14 +231,18 @@ class Ledger:
     def _durably(self, write: Callable[[bool], T]) -> T:
         """Calls ``write(again)`` until it succeeds, or :data:`PATIENCE` seconds have passed."""
         began, again = time.monotonic(), False
+        failures: tuple[type[Exception], ...] = (KeyError, UpdateFinishedTrialError, *self._store.failures)
         with self._watched():
             while True:
                 try:
                     self._held.ensure()
-                    return write(again)
+                    self._store.check()
+                    written = write(again)
+                    self._store.settle()
+                    return written
                 except lock.LedgerGone as gone:
                     raise StorageError(f"{gone}; {rescue(gone, self._store)}") from gone
-                except (KeyError, UpdateFinishedTrialError, *self._store.failures) as error:
+                except failures as error:
                     if (change := self._changed_elsewhere(error)) is not None:
                         raise StorageError(change) from error
                     if isinstance(error, KeyError):

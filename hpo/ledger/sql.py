@@ -35,6 +35,7 @@ from hpo.ledger.address import CONNECT_TIMEOUT, Address, reason
 from hpo.ledger.cells import insert_rows, tables
 from hpo.ledger.record import Records
 from hpo.ledger.replay import distribution
+from hpo.ledger.sqlite_file import SqliteFile
 from hpo.trial import Trial
 
 # The study attribute that names its last writer; a new one in a database overwrites it.
@@ -47,18 +48,20 @@ class Sql(RDBStorage):
 
     Args:
         url: The address of a server; None for a file.
-        file: Connects to a sqlite file, from :func:`opening`; None for a server.
+        path: The sqlite file; None for a server.
+        mode: As for :func:`opening`.
         options: Of ``RDBStorage``.
     """
 
     #: What it raises when it cannot be written.
     failures: ClassVar[tuple[type[Exception], ...]] = (StorageInternalError, SQLAlchemyError, OSError)
 
-    def __init__(self, url: str | None, file: Callable[[], sqlite3.Connection] | None = None, **options: Any) -> None:
+    def __init__(self, url: str | None, path: Path | None = None, mode: str | None = None, **options: Any) -> None:
         self._connections: WeakSet[Any] = WeakSet()
-        self._is_file = self._counted = file is not None
-        if file is not None:  # not as a part of the URL, where some characters mean something else
-            options["engine_kwargs"] = {"creator": file}
+        self._path, self._counted = path, path is not None
+        self._file: SqliteFile | None = None
+        if path is not None:  # not as a part of the URL, where some characters mean something else
+            options["engine_kwargs"] = {"creator": opening(path, mode)}
             lock.sqlite_connected(+1)
         try:
             super().__init__(url or "sqlite:///file", **options)
@@ -67,12 +70,12 @@ class Sql(RDBStorage):
                 self.engine.dispose()
             lock.sqlite_connected(-self._counted)
             raise
-        if not self._is_file:
+        if path is None:
             event.listen(self.engine, "connect", lambda connection, _: self._connections.add(connection))
             self.engine.dispose()  # the next connection is noted
 
     def __getstate__(self) -> dict[Any, Any]:
-        return super().__getstate__() | {"_connections": None}  # a copy has its own
+        return super().__getstate__() | {"_connections": None, "_file": None}  # a copy has its own
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         super().__setstate__(state | {"_connections": WeakSet(), "_counted": False})
@@ -98,7 +101,8 @@ class Sql(RDBStorage):
         """
         mark = uuid.uuid4().hex
         self.set_study_user_attr(study_id, WRITER_ATTR, mark)
-        if self._is_file:
+        if self._path is not None:
+            self._file = SqliteFile(self._path, study_id, WRITER_ATTR, json.dumps(mark))
             return
 
         @event.listens_for(self.engine, "begin")
@@ -184,6 +188,20 @@ class Sql(RDBStorage):
             for trial_id, key, text in rows(system, system.key, system.value_json):
                 found[trial_id].system_attrs[key] = json.loads(text)
         return [records.to_trial(trial) for trial in found.values()]
+
+    def check(self) -> None:
+        """Checks, before a write, that the ledger is still what it was after the last one.
+
+        Raises:
+            StorageError: When another program has cut or overwritten the file.
+        """
+        if self._file is not None:
+            self._file.check()
+
+    def settle(self) -> None:
+        """Completes a write."""
+        if self._file is not None:
+            self._file.settle()
 
     def summarize(self) -> None:
         """Nothing is needed: a database answers without being read as a whole."""
@@ -273,6 +291,8 @@ class Sql(RDBStorage):
             lock.hang_up(connection)
 
     def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
         self.engine.dispose()
         lock.sqlite_connected(-self._counted)
         self._counted = False
@@ -299,10 +319,10 @@ def connect(address: Address) -> Sql:
             return Sql(url, engine_kwargs={"pool_pre_ping": True, "connect_args": patience})
         if _writable(address.path):
             _use_write_ahead_log(address.path)
-            return Sql(None, opening(address.path))
+            return Sql(None, address.path)
         # A reader without write permission; the log is there exactly while somebody writes.
         being_written = address.path.with_name(address.path.name + "-wal").exists()
-        return Sql(None, opening(address.path, "mode=ro" if being_written else "immutable=1"))
+        return Sql(None, address.path, "mode=ro" if being_written else "immutable=1")
     except (SQLAlchemyError, StorageInternalError, RuntimeError, sqlite3.Error) as error:
         raise StorageUnusable(f"storage: {address} cannot be opened: {reason(error.__cause__ or error)}") from error
     finally:

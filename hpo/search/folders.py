@@ -230,5 +230,5 @@ def remove(folder: Path, notify: Callable[[str], object]) -> None:
         else:
             with suppress(NotADirectoryError):  # a file is where the folder above was
                 folder.unlink(missing_ok=True)
-    except OSError as error:
-        notify(f"the folder {folder} is left: {error.strerror or error}")
+    except (OSError, RecursionError) as error:
+        notify(f"the folder {folder} is left: {getattr(error, 'strerror', None) or error}")

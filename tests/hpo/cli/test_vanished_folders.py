@@ -144,3 +144,31 @@ def test_a_journal_that_another_program_cuts_or_overwrites_is_noticed_at_the_nex
 
     assert "was shortened or overwritten by another program during the search" in ended.err
     assert f"hpo doctor --repair {work / 'hpo.journal'}" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ("os.truncate('hpo.db', 0)", "cut or overwritten"),
+        ("os.truncate('hpo.db', os.path.getsize('hpo.db') // 2 // 4096 * 4096)", "cut or overwritten"),
+        ("open('hpo.db', 'r+b').write(bytes(os.path.getsize('hpo.db')))", "cut or overwritten"),
+        ("open('hpo.db', 'wb').write(open('theirs.db', 'rb').read())", "cut or overwritten"),
+        ("shutil.copy('theirs.db', 'new.db'); os.replace('new.db', 'hpo.db')", "replaced by another file"),
+    ],
+    ids=["emptied", "halved", "zeros", "overwritten", "replaced"],
+)
+def test_a_sqlite_file_that_another_program_cuts_or_replaces_is_left_as_that_program_made_it(
+    hpo: CommandLine, work: Path, harm: str, said: str
+) -> None:
+    assert ALL in run(hpo, work, "sqlite:///theirs.db", "pass", code=0).out
+    shutil.rmtree(hpo.folder / "harmed")
+    theirs = (work / "theirs.db").read_bytes()
+
+    ended = run(hpo, work, "sqlite:///hpo.db", f"{harm}; shutil.copy('hpo.db', 'made.db')", code=1)
+
+    assert f"hpo: the ledger {work / 'hpo.db'} was {said}" in ended.err.splitlines()[-1]
+    assert (work / "hpo.db").read_bytes() == (work / "made.db").read_bytes()
+    if "theirs" in harm:
+        (head,) = hpo("list", "--json", "--storage", f"sqlite:///{work / 'hpo.db'}").json
+        assert head["trials"]["complete"] == 6
+        assert (work / "hpo.db").read_bytes() == theirs

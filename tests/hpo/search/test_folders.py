@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
@@ -111,6 +116,85 @@ def test_a_checkpoint_goes_when_its_trial_has_finished(tmp_path: Path) -> None:
     assert places.checkpoint(0).exists()
     places.tidy([trial(0, State.FAILED, None)], trial(0, State.FAILED, None))
     assert not places.checkpoint(0).exists()
+
+
+WRITER = """
+import itertools, os, sys
+for count in itertools.count():
+    folder = os.path.join(sys.argv[1], "part", str(count % 50))
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, str(count)), "w") as file:
+            file.write("x" * 1000)
+    except OSError:
+        pass
+    if count == 200:
+        print("writing", flush=True)
+"""
+
+
+@pytest.mark.parametrize("which", ["checkpoint", "own"])
+def test_a_folder_that_something_still_writes_to_is_left_with_a_remark_or_gone(tmp_path: Path, which: str) -> None:
+    remarks: list[str] = []
+    places = folders(tmp_path, 0, remarks.append)
+    trials = [trial(number, State.COMPLETE, 0.5) for number in range(20)]
+    for one in trials:
+        folder = places.checkpoint(one.number) if which == "checkpoint" else places.own(one.number)
+        folder.mkdir(parents=True)
+        words = [sys.executable, "-c", WRITER, str(folder)]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as writer:
+            try:
+                assert writer.stdout is not None
+                assert writer.stdout.readline() == "writing\n"
+                places.tidy(trials, one)
+            finally:
+                writer.kill()
+        if remarks:
+            break
+    assert remarks, "no folder was written to in the right moment"
+    assert re.fullmatch(rf"the folder {re.escape(str(folder))} is left: .*", remarks[0])
+    places.tidy(trials, trials[-1])
+
+
+def test_a_folder_that_is_too_deep_to_be_removed_is_left_with_a_remark_or_gone(tmp_path: Path) -> None:
+    remarks: list[str] = []
+    places = folders(tmp_path, 0, remarks.append)
+    ended = trial(0, State.COMPLETE, 0.5)
+    deep = """
+import os, sys
+os.makedirs(sys.argv[1])
+os.chdir(sys.argv[1])
+for _ in range(1500):
+    os.mkdir("d")
+    os.chdir("d")
+"""
+    subprocess.run([sys.executable, "-c", deep, str(places.checkpoint(0))], check=True)
+    try:
+        places.tidy([ended], ended)
+        assert bool(remarks) == places.checkpoint(0).exists()
+    finally:
+        subprocess.run(["rm", "-rf", str(places.checkpoint(0))], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+@pytest.mark.parametrize("which", ["checkpoint", "own"])
+def test_a_folder_of_another_user_is_left_with_a_remark(tmp_path: Path, which: str) -> None:
+    remarks: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="hpo-") as name:  # pytest's own folder is closed to others
+        root = Path(name)
+        root.chmod(0o755)
+        places = folders(root, 0, remarks.append)
+        ended = trial(0, State.COMPLETE, 0.5)
+        folder = places.checkpoint(0) if which == "checkpoint" else places.own(0)
+        folder.mkdir(parents=True)
+        (folder / "weights").touch()
+        os.seteuid(65534)
+        try:
+            places.tidy([ended], ended)
+        finally:
+            os.seteuid(0)
+        assert remarks == [f"the folder {folder} is left: Permission denied"]
+        assert (folder / "weights").exists()
 
 
 def test_studies_of_two_ledgers_do_not_share_their_folders(tmp_path: Path) -> None:
