@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -12,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mirrored import children
+
+from hpo.ledger import snapshots
+from hpo.ledger.address import parse
 
 LOUD = """
     import os, subprocess, sys, atexit
@@ -141,6 +146,40 @@ def test_every_text_can_be_shown_and_none_commands_the_terminal(encoding: str, f
     fixed: dict[str, Any] = tomllib.loads(out)["fixed"]
     assert fixed["größe"] in (2, 4)
     assert fixed["how"] in ("標準 \x1b[31mred", "naïve \x9b2J")
+
+
+C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize(
+    ("terminal", "more", "code"),
+    [
+        ({"PYTHONIOENCODING": "ascii:strict"}, "", 0),
+        ({"PYTHONIOENCODING": "latin-1:strict"}, "--json", 0),
+        (C_LOCALE, "--verbose", 0),
+        pytest.param({"SHALLOW": "1"}, "> /dev/full 2>&1", 1, marks=needs_full),
+        pytest.param({}, "--json > /dev/full", 1, marks=needs_full),
+        ({}, ">&-", 0),
+    ],
+    ids=["ascii", "latin-1", "C", "full", "full-json", "closed"],
+)
+def test_what_cannot_be_printed_keeps_no_trial_from_mlflow(
+    terminal: dict[str, str], more: str, code: int, folder: Path, empty_mlflow_database: Path
+) -> None:
+    shutil.copy(empty_mlflow_database, folder / "mlflow.db")
+    tracking = f"sqlite:///{folder}/mlflow.db"
+
+    ended, out, err = shell(folder, f"hpo run h.toml --workers 0 --tracking {tracking} {more}", **terminal)
+
+    assert ended == code, err
+    assert "hpo/cli/" not in out + err  # no traceback of hpo's own
+    trials = snapshots.read(parse(str(folder / "hpo.journal")), "hostile").trials
+    runs = children(tracking, "hostile")
+    assert len(trials) == 8
+    assert {number: run.data.tags["hpo.state"] for number, run in runs.items()} == {t.number: t.state for t in trials}
+    assert {n: run.data.metrics.get("objective") for n, run in runs.items()} == {t.number: t.value for t in trials}
 
 
 def test_paths_are_expanded_in_every_option_and_variable(folder: Path) -> None:
