@@ -21,6 +21,8 @@ from mlflow.entities.model_registry import ModelVersion
 
 from hpo.ledger import snapshots as books
 from hpo.ledger.address import parse
+from hpo.publish import make_model
+from hpo.study import load
 
 ROOT = Path(__file__).parents[3]
 MODULE = """
@@ -45,6 +47,18 @@ def model(params, seed, folder):
 def endless(params, seed, folder):
     Path("making").touch()
     time.sleep(60)
+
+def greedy(params, seed, folder):
+    with open("seen", "a") as seen:
+        seen.write(f"{params}\\n")
+    params["layers"].append(1)
+    params["nested"]["inner"].append(1)
+    params["hidden"].append(1)
+    params.clear()
+    np.save(f"{folder}/slope.npy", np.array(1.0))
+    example = np.array([[1.0]])
+    files = {"loader_module": "sloped", "data_path": f"{folder}/slope.npy"}
+    return files | {"input_example": example, "pip_requirements": ["numpy"]}
 
 def broken(params, seed, folder):
     raise RuntimeError("no room for http://me:secret@example.org/")
@@ -94,6 +108,26 @@ def champion(uri: str, name: str) -> ModelVersion:
 
 def made(hpo: CommandLine) -> list[float]:
     return [float(x) for x in (hpo.folder / "made").read_text().split()]
+
+
+def test_what_a_model_does_to_its_parameters_stays_with_it(
+    sloped: CommandLine, mlflow_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--set", "model=sloped:greedy", "--set", "fixed={layers=[16], nested={inner=[2]}}")
+    words = (*words, "--set", "space.hidden={choice=[[8]]}", "--set", "enqueue=[{x = 0.5, hidden = [8]}]")
+    run(sloped, mlflow_database, 1, *words)
+
+    (trial,) = books.read(parse(str(sloped.folder / "hpo.journal")), "sloped").trials
+    assert trial.params == {"x": 0.5, "hidden": [8]}
+    study = load("sloped.toml", [word for word in words if word != "--set"])
+    monkeypatch.syspath_prepend(sloped.folder)
+    for name in ("one", "two"):
+        (sloped.folder / name).mkdir()
+        make_model(study, trial, str(sloped.folder / name), None)
+    (first, *others) = (sloped.folder / "seen").read_text().splitlines()
+    assert others == [first, first]
+    assert study.fixed == {"layers": [16], "nested": {"inner": [2]}}
+    assert trial.params == {"x": 0.5, "hidden": [8]}
 
 
 def test_a_model_that_hpo_did_not_create_is_never_changed(sloped: CommandLine, mlflow_database: str) -> None:

@@ -19,7 +19,7 @@ from optuna.storages import BaseStorage
 from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import TrialState
 
-from hpo.errors import HpoError
+from hpo.errors import HpoError, StorageError
 from hpo.ledger import snapshots
 from hpo.ledger.address import Address
 from hpo.ledger.ledger import Ledger, connect
@@ -184,7 +184,7 @@ class TestLedger(LedgerContract):
         trial = clerk.advisor.tell(replace(trial, state=State.COMPLETE, values=(1.0,)))
         clerk.ledger.finish(trial)
 
-        with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        with pytest.raises(StorageError, match="has ended a trial of small that was running here"):
             clerk.ledger.finish(trial)
 
 
