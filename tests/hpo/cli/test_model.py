@@ -113,13 +113,13 @@ def made(hpo: CommandLine) -> list[float]:
 def test_what_a_model_does_to_its_parameters_stays_with_it(
     sloped: CommandLine, mlflow_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("--set", "model=sloped:greedy", "--set", "fixed={layers=[16], nested={inner=[2]}}")
-    words = (*words, "--set", "space.hidden={choice=[[8]]}", "--set", "enqueue=[{x = 0.5, hidden = [8]}]")
-    run(sloped, mlflow_database, 1, *words)
+    changes = ["model=sloped:greedy", "fixed={layers=[16], nested={inner=[2]}}"]
+    changes += ["space.hidden={choice=[[8]]}", "enqueue=[{x = 0.5, hidden = [8]}]"]
+    run(sloped, mlflow_database, 1, *(word for change in changes for word in ("--set", change)))
 
     (trial,) = books.read(parse(str(sloped.folder / "hpo.journal")), "sloped").trials
     assert trial.params == {"x": 0.5, "hidden": [8]}
-    study = load("sloped.toml", [word for word in words if word != "--set"])
+    study = load("sloped.toml", changes)
     monkeypatch.syspath_prepend(sloped.folder)
     for name in ("one", "two"):
         (sloped.folder / name).mkdir()
