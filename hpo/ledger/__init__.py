@@ -6,6 +6,7 @@
 - :mod:`hpo.ledger.snapshots`: studies as readers see them
 - :mod:`hpo.ledger.journal`, :mod:`hpo.ledger.sql`: the two kinds of storage; :mod:`hpo.ledger.lock`: one writer
 - :mod:`hpo.ledger.journal_file`: the journal's file, in which several programs may write at once
+- :mod:`hpo.ledger.sqlite_file`: a sqlite ledger's file, which other programs may cut or replace
 - :mod:`hpo.ledger.summary`: what a journal's lines say, so that not all are read again; :mod:`hpo.ledger.replay`: how
   they are read
 - :mod:`hpo.ledger.inbox`: what other processes ask of a study's writer

@@ -16,7 +16,7 @@ from pathlib import Path
 import commands
 import programs
 import pytest
-from depth import seeds
+from depth import FULL, seeds
 from ray_cluster import marked
 
 from hpo.ledger import snapshots
@@ -26,6 +26,8 @@ from hpo.trial import State, Trial
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(900)]
 
 SEEDS, BATCH = seeds(100), 25
+# Of functions on Ray, which run in the same process one after another.
+MANY = seeds(300) if FULL else SEEDS
 # What must become of each hostile trial.
 Cases = Mapping[int, programs.Program | commands.Command]
 STUDY = """
@@ -40,14 +42,20 @@ sampler = {{ name = "listed", points = [{points}] }}
 """
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
-@pytest.mark.parametrize("kind", ["functions", "commands"])
-@pytest.mark.parametrize("first", SEEDS[::BATCH])
+@pytest.mark.parametrize(
+    ("first", "kind", "workers"),
+    [
+        (first, kind, workers)
+        for kind in ("functions", "commands")
+        for workers in ("0", "2")
+        for first in (MANY if (kind, workers) == ("functions", "2") else SEEDS)[::BATCH]
+    ],
+)
 def test_hostile_objectives_end_and_touch_nothing_else(
     tmp_path: Path, first: int, kind: str, workers: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every hostile trial is followed by a good one, perhaps in the same process."""
-    seeds = range(first, min(first + BATCH, SEEDS.stop))
+    seeds = range(first, min(first + BATCH, MANY.stop if (kind, workers) == ("functions", "2") else SEEDS.stop))
     cases: Cases
     if kind == "functions":
         cases = {seed: programs.program(seed) for seed in seeds}
