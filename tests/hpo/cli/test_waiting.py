@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import psycopg
 import pytest
 from command_line import CommandLine
 from mirrored import exactly_once
-from own_server import relay
+from own_server import Relay, relay
 
 from hpo.ledger import snapshots
 from hpo.ledger.address import parse
@@ -35,6 +36,18 @@ def objective(params, seed):
         time.sleep(0.02)
     yield {"loss": params["lr"]}
 """
+
+
+class Asked(Relay):
+    """Says that it was asked, and passes nothing on before it is told to."""
+
+    asked: threading.Event
+
+    def _pass_on(self) -> None:
+        type(self).asked.set()
+        super()._pass_on()
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on
 
 
 @pytest.fixture
@@ -167,3 +180,41 @@ def test_a_search_that_waits_for_mlflow_at_its_end_ends_within_seconds(
     _, said = (sync := slow.start("sync", name, "--tracking", mlflow_server)).communicate(timeout=200)
     assert sync.returncode == 0, said
     exactly_once(mlflow_server, snapshots.read(parse(str(slow.folder / "hpo.journal")), name))
+
+
+@pytest.mark.parametrize("sign", SIGNALS)
+def test_a_command_that_waits_for_mlflow_ends_within_seconds(
+    slow: CommandLine, mlflow_server: str, sign: signal.Signals
+) -> None:
+    slow.run()
+    with relay(mlflow_server, Asked, asked=threading.Event()) as (address, behaviour):
+        process = slow.start("sync", "small", "--tracking", address)
+        try:
+            assert behaviour.asked.wait(60)
+            assert end(process, sign, 10) == ""
+            assert process.returncode == 130
+        finally:
+            behaviour.answers.set()
+            process.kill()
+            process.communicate()
+
+
+@pytest.mark.parametrize("sign", SIGNALS)
+def test_a_command_that_waits_for_a_driver_that_is_stopped_ends_within_seconds(
+    slow: CommandLine, sign: signal.Signals
+) -> None:
+    with started(slow, "--tracking", "none") as driver:
+        wait_for((slow.folder / "started").exists)
+        with stopped([driver.pid]):
+            process = slow.start("set", "small", "budget.trials=7")
+            try:
+                time.sleep(3.0)
+                assert process.poll() is None
+                assert "Traceback" not in end(process, sign, 10)
+                assert process.returncode == 130
+            finally:
+                process.kill()
+                process.communicate()
+        (slow.folder / "go").touch()
+        _, said = driver.communicate(timeout=60)
+        assert driver.returncode == 0, said
