@@ -32,6 +32,7 @@ def block(page: str, heading: str, language: str) -> str:
     return found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_the_story_of_a_study_that_evolves(tmp_path: Path) -> None:
     (tmp_path / "quadratic.py").write_text(QUADRATIC)

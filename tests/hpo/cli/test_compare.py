@@ -171,6 +171,7 @@ def test_budgets_are_in_reports_where_pruners_differ(hpo: CommandLine) -> None:
     assert compare(hpo, "small", "other", "--over", "trials")["over"] == "trials"
 
 
+@pytest.mark.slow
 def test_a_failed_search_is_told_and_counts(two: CommandLine) -> None:
     broken = (two.folder / "s.toml").read_text().replace('"small"', '"broken"').replace(":number", ":failing")
     (two.folder / "broken.toml").write_text(broken)

@@ -73,6 +73,7 @@ def test_runs_and_their_files_lie_where_they_should_in_a_folder_of_any_name(
     hpo("delete", "small", "--yes")
 
 
+@pytest.mark.slow
 def test_warnings_as_errors_are_for_the_objective_and_not_for_mlflow(
     hpo: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -174,6 +174,7 @@ def test_a_server_that_answers_with_errors_is_told_once_and_caught_up_with(
     exactly_once(mlflow_server, book(gated, "broken"))
 
 
+@pytest.mark.slow
 def test_a_curve_grows_while_its_trial_runs(gated: CommandLine, server: OwnServer) -> None:
     words = ("--set", "objective=gated_objective:endless", "--set", "budget.trials=1")
     driver = gated.start(*RUN, *words, "--tracking", server.uri)

@@ -65,7 +65,7 @@ def run(hpo: CommandLine, work: Path, storage: str, harm: str, code: int) -> Out
     ("harm", "saved_in"),
     [
         ("[os.unlink(name) for name in ('hpo.journal', 'hpo.db') if os.path.exists(name)]", "above/work"),
-        ("shutil.rmtree(os.getcwd())", "above"),
+        pytest.param("shutil.rmtree(os.getcwd())", "above", marks=pytest.mark.slow),
         pytest.param("shutil.rmtree(os.path.dirname(os.getcwd()))", ".", marks=pytest.mark.slow),
     ],
     ids=["ledger", "folder", "folder-above"],

@@ -34,9 +34,9 @@ PAIRS = [
     ("journal", "sqlite"),
     ("sqlite", "journal"),
     ("journal", "journal"),
-    ("sqlite", "sqlite"),
+    pytest.param(("sqlite", "sqlite"), marks=pytest.mark.slow),
     pytest.param(("journal", "postgresql"), marks=pytest.mark.servers),
-    pytest.param(("postgresql", "sqlite"), marks=pytest.mark.servers),
+    pytest.param(("postgresql", "sqlite"), marks=[pytest.mark.servers, pytest.mark.slow]),
     pytest.param(("postgresql", "journal"), marks=pytest.mark.servers),
 ]
 

@@ -154,7 +154,11 @@ def test_a_trial_that_cannot_be_read_hides_no_other_study(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("key", "text"),
-    [("hpo:study", "{"), ("hpo:uid", "{"), ("hpo:created", '"soon"'), ("hpo:evaluations", "3")],
+    [
+        ("hpo:study", "{"),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in (("hpo:uid", "{"), ("hpo:created", '"soon"'))),
+        ("hpo:evaluations", "3"),
+    ],
 )
 def test_a_damaged_attribute_of_a_study_in_a_database_hides_no_other(tmp_path: Path, key: str, text: str) -> None:
     address = two_studies(tmp_path)

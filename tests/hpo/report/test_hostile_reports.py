@@ -220,6 +220,7 @@ def unprintable(study: Study, trials: list[Trial], options: dict[str, Any]) -> F
     return figure
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_figure")
 def test_figures_of_the_users_own_are_whole_or_left_out(tmp_path: Path) -> None:
     kinds = ("huge", "unprintable", "odd_text", "crowded")

@@ -51,7 +51,12 @@ def test_the_page_tests_a_sampler_named_by_its_import_path(tmp_path: Path) -> No
     [
         ("return low + u * (high - low)", "return low - u", "test_a_search_ends_with_exactly_its_budget"),
         pytest.param(DRAW, "random.Random(0)", "test_another_seed_gives_another_search", marks=pytest.mark.slow),
-        (DRAW, "self.__dict__.setdefault('own', random.Random(self.seed))", "test_a_resumed_search_continues_exactly"),
+        pytest.param(
+            DRAW,
+            "self.__dict__.setdefault('own', random.Random(self.seed))",
+            "test_a_resumed_search_continues_exactly",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["a value outside its range", "the same value for every seed", "a value that depends on earlier calls"],
 )

@@ -10,6 +10,15 @@ from small_study import small_study
 from hpo.study import Study
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A study's next life is the same with a server; test_mlflow_store.py writes to both all that there is."""
+    for item in items:
+        call = getattr(item, "callspec", None)
+        if call and call.params.get("uri") == "server" and item.path.name == "test_mlflow_next_life.py":
+            item.add_marker("slow")
+
+
 @pytest.fixture(params=["database", "server"])
 def uri(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue("mlflow_database" if request.param == "database" else "mlflow_server"))

@@ -144,6 +144,7 @@ def test_two_searches_at_once_with_a_ray_each_do_not_end_each_other(folder: Path
             search.kill()
 
 
+@pytest.mark.slow
 def test_a_ray_that_the_users_program_has_started_is_used_and_left_alone(folder: Path, base: Path) -> None:
     (folder / "program.py").write_text(
         "import ray, hpo\n"
