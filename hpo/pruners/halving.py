@@ -8,17 +8,17 @@ on the reports alone, so that a resumed search decides as an uninterrupted one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from bisect import bisect_left
+from collections.abc import Hashable, Iterator, Sequence
 
 from optuna.pruners import BasePruner
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
 from hpo.pruners import in_finished_batches
-from hpo.pruners.several import ahead, costs_by_step
+from hpo.pruners.finished import Finished
+from hpo.pruners.several import Costs, ahead, costs_by_step
 
-T = TypeVar("T")
 # The longest cycle of brackets: with many rungs a whole one has more trials than any search.
 LONGEST = 100_000
 
@@ -46,64 +46,69 @@ class HalvingPruner(BasePruner):
     ) -> None:
         self._min, self._eta, self._max = min_resource, reduction_factor, max_resource
         self._cycle, self._batch = cycle, batch
+        self._finished = Finished(self._costs_at_rungs)  # by bracket and rung
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         bracket = self._bracket(trial.number)
         rung = self._rung_of_last_report(trial, bracket)
         if rung is None:
             return False
+        own = _at(study, trial, rung)
+        assert own is not None  # the last report is the one that reached the rung
+        if math.inf in own:
+            return True
         trials = in_finished_batches(study.get_trials(deepcopy=False), trial.number, self._batch)
-        peers = (t for t in trials if self._bracket(t.number) == bracket and t.number != trial.number)
-        better, there = (_compare_all if len(study.directions) > 1 else _compare)(study, trial, peers, rung)
-        return better is None or better >= max(1, (there + 1) // self._eta)
+        self._finished.update(study, trials)
+        finished, running = self._finished.at((bracket, rung)), []
+        for number in self._finished.unfinished:
+            if self._bracket(number) == bracket and number != trial.number:
+                running += [costs] if (costs := _at(study, trials[number], rung)) is not None else []
+        if len(study.directions) > 1:
+            better = ahead(own, [*finished, *running])
+        else:
+            better = bisect_left(finished, own) + sum(costs < own for costs in running)
+        return better >= max(1, (len(finished) + len(running) + 1) // self._eta)
+
+    def _costs_at_rungs(self, study: Study, trial: FrozenTrial) -> Iterator[tuple[Hashable, Costs]]:
+        bracket = self._bracket(trial.number)
+        for rung in self._rungs(bracket):
+            if (costs := _at(study, trial, rung)) is None:
+                return
+            yield (bracket, rung), costs
 
     def _bracket(self, number: int) -> int:
         return self._cycle[number % len(self._cycle)]
+
+    def _rungs(self, bracket: int) -> Iterator[int]:
+        """The steps of a bracket's rungs; without a largest step there is no last one."""
+        rung = self._min * self._eta**bracket
+        while self._max is None or rung < self._max:
+            yield rung
+            rung *= self._eta
 
     def _rung_of_last_report(self, trial: FrozenTrial, bracket: int) -> int | None:
         """The step of the highest rung that the last report reached and no report before it did."""
         steps = reversed(trial.intermediate_values)
         last, previous = next(steps, 0), next(steps, 0)
-        rung, found = self._min * self._eta**bracket, None
-        while rung <= last and (self._max is None or rung < self._max):
-            if rung > previous:
-                found = rung
-            rung *= self._eta
+        found = None
+        for rung in self._rungs(bracket):
+            if rung > last:
+                break
+            found = rung if rung > previous else None
         return found
 
 
-def _compare(study: Study, trial: FrozenTrial, peers: Iterable[FrozenTrial], rung: int) -> tuple[int | None, int]:
-    """How many peers were better at a rung, None for a trial that is not worth finishing; and how many were there."""
-    sign = -1.0 if study.direction is StudyDirection.MAXIMIZE else 1.0
-    own = _at(trial.intermediate_values, rung)
-    assert own is not None  # the last report is the one that reached the rung
-    if math.isnan(own) or sign * own == math.inf:
-        return None, 0
-    better = there = 0
-    for peer in peers:
-        value = _at(peer.intermediate_values, rung)
-        if value is not None:
-            there += 1
-            better += sign * value < sign * own  # false for NaN: nothing is worse
-    return better, there
-
-
-def _compare_all(study: Study, trial: FrozenTrial, peers: Iterable[FrozenTrial], rung: int) -> tuple[int | None, int]:
-    """As :func:`_compare`, by several objectives."""
-    own = _at(costs_by_step(study, trial), rung)
-    assert own is not None
-    if math.inf in own:
-        return None, 0
-    there = [costs for peer in peers if (costs := _at(costs_by_step(study, peer), rung)) is not None]
-    return ahead(own, there), len(there)
-
-
-def _at(values: dict[int, T], rung: int) -> T | None:
-    """A trial's first value at or after a step; None when it has not come so far."""
-    value = values.get(rung)
-    if value is None and next(reversed(values), 0) > rung:  # its reports skipped the rung
-        return values[min(step for step in values if step > rung)]
-    return value
+def _at(study: Study, trial: FrozenTrial, rung: int) -> Costs | None:
+    """A trial's costs in its first report at or after a step, NaN as the highest; None when it has not come so far."""
+    steps = trial.intermediate_values
+    if rung not in steps:
+        if next(reversed(steps), 0) < rung:
+            return None
+        rung = min(step for step in steps if step > rung)  # its reports skipped the rung
+    if len(study.directions) > 1:
+        return costs_by_step(study, trial).get(rung)
+    value = -steps[rung] if study.direction is StudyDirection.MAXIMIZE else steps[rung]
+    return (math.inf if math.isnan(value) else value,)
 
 
 def hyperband(min_resource: int, max_resource: int, reduction_factor: int, batch: int | None) -> HalvingPruner:

@@ -7,14 +7,14 @@ kept in order, and a report costs a look-up.
 from __future__ import annotations
 
 import math
-from bisect import insort
-from collections import defaultdict
+from collections.abc import Iterable
 
 from optuna.pruners import BasePruner
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.pruners import in_finished_batches
+from hpo.pruners.finished import Finished
 from hpo.pruners.several import Costs, ahead, costs_by_step
 
 
@@ -44,19 +44,15 @@ class MedianPruner(BasePruner):
         self._startup, self._least = n_startup_trials, n_min_trials
         self._warmup, self._interval = n_warmup_steps, interval_steps
         self._batch = batch
-        # The values of complete trials; a cache, it can be recomputed from the study's trials.
-        self._seen = 0
-        self._open: list[int] = []
-        self._complete = 0
-        self._costs: defaultdict[int, list[Costs]] = defaultdict(list)
+        self._finished = Finished(_complete_costs)  # by step
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         step = trial.last_step
         if step is None or step < self._warmup or not self._looks(trial, step):
             return False
-        self._catch_up(study, in_finished_batches(study.get_trials(deepcopy=False), trial.number, self._batch))
-        costs = self._costs.get(step, [])
-        if self._complete < max(1, self._startup) or len(costs) < self._least or not costs:
+        self._finished.update(study, in_finished_batches(study.get_trials(deepcopy=False), trial.number, self._batch))
+        costs = self._finished.at(step)
+        if self._finished.complete < max(1, self._startup) or len(costs) < self._least or not costs:
             return False
         best = tuple(map(min, zip(*_costs(study, trial).values(), strict=True)))
         if len(study.directions) == 1:
@@ -68,15 +64,9 @@ class MedianPruner(BasePruner):
         due = self._warmup + (step - self._warmup) // self._interval * self._interval
         return due == step or not any(due <= other < step for other in trial.intermediate_values)
 
-    def _catch_up(self, study: Study, trials: list[FrozenTrial]) -> None:
-        self._open += range(self._seen, len(trials))
-        self._seen = max(self._seen, len(trials))
-        for number in [number for number in self._open if trials[number].state.is_finished()]:
-            self._open.remove(number)
-            if trials[number].state is TrialState.COMPLETE:
-                self._complete += 1
-                for step, costs in _costs(study, trials[number]).items():
-                    insort(self._costs[step], costs)
+
+def _complete_costs(study: Study, trial: FrozenTrial) -> Iterable[tuple[int, Costs]]:
+    return _costs(study, trial).items() if trial.state is TrialState.COMPLETE else ()
 
 
 def _costs(study: Study, trial: FrozenTrial) -> dict[int, Costs]:

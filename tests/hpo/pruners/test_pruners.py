@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from depth import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.pruners import BasePruner
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpo import pruners
 from hpo.pruners.halving import HalvingPruner, brackets
@@ -107,6 +108,52 @@ def test_against_trials_that_went_all_the_way_it_decides_as_optuna_does(
     said = decisions(HalvingPruner(1, factor), curve[: len(expected)], others)
 
     assert said == expected
+
+
+def counted(study: optuna.Study, trial: FrozenTrial, cycle: Sequence[int]) -> bool:
+    """Whether successive halving with a reduction factor of 2 ends a minimized trial: by its definition."""
+
+    def at(other: FrozenTrial, rung: int) -> float | None:
+        reached = [step for step in other.intermediate_values if step >= rung]
+        return other.intermediate_values[min(reached)] if reached else None
+
+    bracket = cycle[trial.number % len(cycle)]
+    *before, last = [0, *trial.intermediate_values]
+    reached = [rung for rung in (2**power for power in range(bracket, 6)) if max(before) < rung <= last]
+    if not reached:
+        return False
+    own = at(trial, max(reached))
+    assert own is not None
+    peers = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
+    found = [at(peer, max(reached)) for peer in peers if cycle[peer.number % len(cycle)] == bracket]
+    there = [value for value in found if value is not None]
+    better = sum(value < own for value in there)
+    return not own < math.inf or better >= max(1, (len(there) + 1) // 2)
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(st.data(), st.sampled_from([(0,), (0, 1), (0, 2, 0, 1)]))
+def test_what_is_kept_of_finished_trials_changes_no_decision(data: st.DataObject, cycle: tuple[int, ...]) -> None:
+    """Trials begin, report, skip steps and end in any order, in two studies, and one pruner decides for both."""
+    pruner = HalvingPruner(1, 2, cycle=cycle)
+    values = st.sampled_from([-math.inf, -1.0, 0.0, 0.5, 1.0, 2.0, math.inf, math.nan])
+    for _ in range(2):
+        study = optuna.create_study()
+        running: list[optuna.Trial] = []
+        for _ in range(data.draw(st.integers(5, 30))):
+            if len(running) < 4 and data.draw(st.booleans()):
+                running.append(study.ask())
+            elif running:
+                trial = running[data.draw(st.integers(0, len(running) - 1))]
+                frozen = study.get_trials(deepcopy=False)[trial.number]
+                trial.report(data.draw(values), (frozen.last_step or 0) + data.draw(st.integers(1, 3)))
+                frozen = study.get_trials(deepcopy=False)[trial.number]
+                assert pruner.prune(study, frozen) == counted(study, frozen, cycle)
+                if data.draw(st.integers(0, 3)) == 0:
+                    running.remove(trial)
+                    ends = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
+                    state = data.draw(st.sampled_from(ends))
+                    study.tell(trial, 0.0 if state is TrialState.COMPLETE else None, state=state)
 
 
 def test_a_report_that_skips_a_rung_is_judged_at_it() -> None:
