@@ -22,7 +22,7 @@ from hpo.trial import State, Trial
 
 pytestmark = pytest.mark.timeout(300)
 
-LEDGERS = ["hpo.journal", "sqlite:///hpo.db"]
+LEDGERS = ["hpo.journal", pytest.param("sqlite:///hpo.db", marks=pytest.mark.slow)]
 OBJECTIVE = """
 import time
 from pathlib import Path
@@ -150,7 +150,9 @@ def test_notes_attributes_and_studies_of_the_dashboard_lie_beside_the_search(hpo
 
 
 @pytest.mark.parametrize("storage", LEDGERS)
-@pytest.mark.parametrize("deed", ["tell", "fail", "delete", "rename"])
+@pytest.mark.parametrize(
+    "deed", ["delete", *(pytest.param(deed, marks=pytest.mark.slow) for deed in ("tell", "fail", "rename"))]
+)
 def test_what_a_person_takes_from_the_search_ends_it_with_a_message(hpo: CommandLine, storage: str, deed: str) -> None:
     with searching(hpo, storage, "objective", 4) as process, dashboard(hpo, storage) as ask:
         study = ask.study

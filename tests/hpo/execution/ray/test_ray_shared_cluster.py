@@ -18,7 +18,7 @@ from hpo.ledger import snapshots
 from hpo.ledger.address import parse
 from hpo.trial import State
 
-pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("ray"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.servers, pytest.mark.xdist_group("ray"), pytest.mark.timeout(300)]
 
 OBJECTIVE = """
 import os, time
