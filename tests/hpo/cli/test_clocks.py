@@ -78,6 +78,7 @@ def test_a_clock_that_is_set_or_a_suspended_night_makes_no_trial_longer(clock: C
         assert 0.2 <= trial.seconds < 20  # also of those whose process could not say when it ended
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hours", [24, pytest.param(-24, marks=pytest.mark.slow)])
 def test_a_budget_of_time_is_spent_when_its_seconds_have_passed(clock: CommandLine, hours: int) -> None:
     limits = {"objective": "clocked:objective", "trial.timeout": "1s", "budget.trials": 200, "budget.time": "5s"}

@@ -110,6 +110,7 @@ def server_processes(url: str) -> list[int]:
     return [first.pid, *(child.pid for child in first.children())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", SIGNALS)
 @pytest.mark.parametrize(
     "said_first", [pytest.param(True, marks=pytest.mark.slow), False], ids=["after a remark", "at once"]
@@ -151,7 +152,7 @@ def test_a_command_that_waits_for_a_database_to_let_it_in_ends_within_seconds(
         assert process.returncode == 130
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_search_that_waits_for_mlflow_at_its_end_ends_within_seconds(
     slow: CommandLine, mlflow_server: str, times: int
 ) -> None:
@@ -184,6 +185,7 @@ def test_a_search_that_waits_for_mlflow_at_its_end_ends_within_seconds(
     exactly_once(mlflow_server, snapshots.read(parse(str(slow.folder / "hpo.journal")), name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", SIGNALS)
 def test_a_command_that_waits_for_mlflow_ends_within_seconds(
     slow: CommandLine, mlflow_server: str, sign: signal.Signals
