@@ -7,18 +7,17 @@ Optuna's, so that its own tools read them.
 from __future__ import annotations
 
 import json
-import os
+import re
 import sqlite3
+import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
-from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import quote
 from weakref import WeakSet
 
 from optuna.exceptions import StorageInternalError
@@ -35,7 +34,7 @@ from hpo.ledger.address import CONNECT_TIMEOUT, Address, reason
 from hpo.ledger.cells import insert_rows, tables
 from hpo.ledger.record import Records
 from hpo.ledger.replay import distribution
-from hpo.ledger.sqlite_file import SqliteFile
+from hpo.ledger.sqlite_file import SqliteFile, opening, use_write_ahead_log, writable
 from hpo.trial import Trial
 
 # The study attribute that names its last writer; a new one in a database overwrites it.
@@ -305,8 +304,12 @@ def _loaded(text: str) -> Any:
         return None
 
 
-def connect(address: Address) -> Sql:
+def connect(address: Address, tries: int = 20) -> Sql:
     """Opens the database; makes its tables when absent.
+
+    Args:
+        address: Where it is.
+        tries: How often again, while another process makes the same tables.
 
     Raises:
         StorageUnusable: When it cannot be reached or its tables are not Optuna's.
@@ -317,34 +320,16 @@ def connect(address: Address) -> Sql:
             url = address.url.replace("postgresql://", "postgresql+psycopg://", 1)
             patience = {"connect_timeout": CONNECT_TIMEOUT}
             return Sql(url, engine_kwargs={"pool_pre_ping": True, "connect_args": patience})
-        if _writable(address.path):
-            _use_write_ahead_log(address.path)
+        if writable(address.path):
+            use_write_ahead_log(address.path)
             return Sql(None, address.path)
         # A reader without write permission; the log is there exactly while somebody writes.
         being_written = address.path.with_name(address.path.name + "-wal").exists()
         return Sql(None, address.path, "mode=ro" if being_written else "immutable=1")
     except (SQLAlchemyError, StorageInternalError, RuntimeError, sqlite3.Error) as error:
+        if tries and re.search("already exists|UNIQUE constraint failed: version_info", str(error)):
+            time.sleep(0.1)
+            return connect(address, tries - 1)
         raise StorageUnusable(f"storage: {address} cannot be opened: {reason(error.__cause__ or error)}") from error
     finally:
         lock.sqlite_connected(-1)
-
-
-def opening(path: Path, mode: str | None = None) -> Callable[[], sqlite3.Connection]:
-    """What connects to a sqlite file, whatever its name.
-
-    Args:
-        path: The file.
-        mode: A parameter of SQLite's for a file that is only read; None for one that is written, and made when absent.
-    """
-    name = str(path) if mode is None else f"file:{quote(os.fsencode(path))}?{mode}"
-    return partial(sqlite3.connect, name, uri=mode is not None, timeout=30, check_same_thread=False)
-
-
-def _writable(path: Path) -> bool:
-    return os.access(path if path.exists() else path.parent, os.W_OK) and os.access(path.parent, os.W_OK)
-
-
-def _use_write_ahead_log(path: Path) -> None:
-    # Readers (hpo show, optuna-dashboard) then never block the writer.
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")

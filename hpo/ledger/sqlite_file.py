@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -80,3 +82,24 @@ class SqliteFile:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def opening(path: Path, mode: str | None = None) -> Callable[[], sqlite3.Connection]:
+    """What connects to a sqlite file, whatever its name.
+
+    Args:
+        path: The file.
+        mode: A parameter of SQLite's for a file that is only read; None for one that is written, and made when absent.
+    """
+    name = str(path) if mode is None else f"file:{quote(os.fsencode(path))}?{mode}"
+    return partial(sqlite3.connect, name, uri=mode is not None, timeout=30, check_same_thread=False)
+
+
+def writable(path: Path) -> bool:
+    return os.access(path if path.exists() else path.parent, os.W_OK) and os.access(path.parent, os.W_OK)
+
+
+def use_write_ahead_log(path: Path) -> None:
+    # Readers (hpo show, optuna-dashboard) then never block the writer.
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")

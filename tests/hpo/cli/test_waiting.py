@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import psutil
@@ -94,12 +94,16 @@ def end(process: subprocess.Popen[str], sign: signal.Signals, most: float) -> st
 @contextmanager
 def stopped(pids: list[int]) -> Iterator[None]:
     try:
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+        _signal(pids, signal.SIGSTOP)
         yield
     finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+        _signal(pids, signal.SIGCONT)
+
+
+def _signal(pids: list[int], sign: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):  # that of a connection which was just closed
+            os.kill(pid, sign)
 
 
 def server_processes(url: str) -> list[int]:

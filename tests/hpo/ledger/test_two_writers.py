@@ -7,8 +7,11 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing, suppress
 from pathlib import Path
+from subprocess import PIPE
 
 import optuna
 import pytest
@@ -219,3 +222,33 @@ def test_a_database_that_cannot_be_opened_is_not_counted(tmp_path: Path, failing
         connect(parse(f"sqlite:///{file}")).close()
 
     assert lock._connected == 0
+
+
+def test_drivers_of_several_studies_may_make_and_write_one_database_at_once(tmp_path: Path) -> None:
+    """Each sees the file change, since the others empty the log, and takes none of them for a stranger."""
+    program = (
+        "import sys\nfrom hpo.ledger.address import parse\nfrom hpo.testing import small_study\n"
+        "from hpo.testing.ledgers import Clerk\n"
+        "print('ready', flush=True)\nsys.stdin.readline()\n"
+        "clerk = Clerk(parse(sys.argv[1]), small_study(name=sys.argv[2]))\n"
+        "clerk.fill([number / 100 for number in range(100)])\nclerk.ledger.close()\n"
+    )
+    address, names = f"sqlite:///{tmp_path}/hpo.db", ("one", "two", "three")
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, address, name], stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True
+        )
+        for name in names
+    ]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+    said = []
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    for writer in writers:
+        said.append(writer.communicate(timeout=120)[1])
+    assert said == [""] * 3
+    assert [len(books.read(parse(address), name).trials) for name in names] == [100] * 3
