@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Iterator
@@ -37,8 +38,8 @@ def test_links_pipes_and_sockets_do_not_keep_files_out_of_mlflow(uri: str, study
     (files / "out").symlink_to(tmp_path / "elsewhere")
     (files / "latest").symlink_to("checkpoints")
     os.mkfifo(files / "pipe")
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(os.path.relpath(files / "socket"))
+    with socket.socket(socket.AF_UNIX) as listening, contextlib.chdir(files):  # its whole path may be too long
+        listening.bind("socket")
 
     Page(uri, study, "uid-1").attach_files(trial, folder)
 
