@@ -35,7 +35,7 @@ def start(server: PostgresServer, address: Address) -> None:
     control(server, "-o", f'-h "" -k "{folder}"', "start")
 
 
-@pytest.mark.parametrize("to_server", [True, False])
+@pytest.mark.parametrize("to_server", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_server_that_is_killed_in_the_middle_is_a_message_and_the_next_copy_is_exact(
     tmp_path: Path, postgresql_url: str, postgresql_server: PostgresServer, to_server: bool
 ) -> None:

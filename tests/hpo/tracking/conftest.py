@@ -12,10 +12,11 @@ from hpo.study import Study
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A study's next life is the same with a server; test_mlflow_store.py writes to both all that there is."""
+    """A study's next life is the same with a server; test_mlflow_store.py writes to both almost all that there is."""
     for item in items:
         call = getattr(item, "callspec", None)
-        if call and call.params.get("uri") == "server" and item.path.name == "test_mlflow_next_life.py":
+        again = item.path.name == "test_mlflow_next_life.py" or "test_five_hundred_long_parameters" in item.nodeid
+        if call and call.params.get("uri") == "server" and again:
             item.add_marker("slow")
 
 
