@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -65,6 +66,11 @@ class Executors:
         """Runs as many trials at once as an edit of the study asks for, unless the user has said how many."""
         if self._workers is None and workers not in (None, "auto"):
             self._workers = int(workers or 0)
+
+    def load(self) -> None:
+        """Imports what :meth:`open` needs, before another thread imports as much beside it."""
+        if self._workers != 0:
+            importlib.import_module("hpo.execution.ray.pool")
 
     @contextmanager
     def open(self, study: Study) -> Iterator[Executor]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,8 @@ def start_mirror(
         return NoTracker()
     from hpo.tracking.mirror import Mirror
 
+    # It takes two seconds of a core: while Ray starts, which waits most of the time, rather than beside the trials.
+    threading.Thread(target=_import_ahead, name="import of MLflow", daemon=True).start()
     # Absolute: the store is made in a thread, when an objective may have changed the working folder.
     uri, artifacts, since = absolute_uri(tracking), Path("mlruns").absolute(), time.time()
 
@@ -50,6 +54,11 @@ def start_mirror(
         notify(f"MLflow at {redact(tracking)} is slow or failing; the search continues and will retry: {reason}")
 
     return Mirror(make_store, trials, warn)
+
+
+def _import_ahead() -> None:
+    with suppress(Exception):  # the mirror imports it too, and says what is wrong
+        importlib.import_module("hpo.tracking.mlflow")
 
 
 @contextmanager

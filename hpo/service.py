@@ -183,6 +183,8 @@ def run(
         executors.prefer(workers(edits))
         folders = _folders(ledger, absolute(where.folder), checkpoints, executors.echo, notify)
         search = Search(study, ledger, folders, retry_failed=retry_failed)
+        if not search.done:
+            executors.load()
         with mirroring.mirrored(
             study, uid, ledger.created, search.trials, tracking, notify, lambda: search.interrupted
         ) as mirror:

@@ -90,7 +90,7 @@ class Mirror:
                     self._end(closing)
                     return
                 self._failures = 0
-                pause = INTERVAL if all_written else 0.0
+                pause = INTERVAL if all_written and self._closing is None else 0.0
                 if self._pending:
                     self._wake.set()
             except Exception as error:  # no error of the store ends the mirror; it reports the first and tries again
