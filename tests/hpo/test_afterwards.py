@@ -69,6 +69,7 @@ def test_the_report_is_drawn_when_the_search_has_returned(where: Address, tmp_pa
     assert warnings(where) == []
 
 
+@pytest.mark.slow
 def test_a_report_that_fails_behind_is_named_by_the_doctor_until_it_is_there(where: Address, tmp_path: Path) -> None:
     tracking, said = f"sqlite:///{tmp_path}/mlflow.db", list[str]()
     run(where, "none", said)

@@ -203,7 +203,7 @@ def test_it_predicts_has_a_signature_and_an_example_and_no_pickle(sloped: Comman
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        ("broken", "RuntimeError: no room for http://me:***@example.org/"),
+        pytest.param("broken", "RuntimeError: no room for http://me:***@example.org/", marks=pytest.mark.slow),
         pytest.param(
             "vague",
             "TypeError: sloped:vague must return a mapping of loader_module, data_path, input_example",

@@ -157,11 +157,11 @@ needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /d
     ("terminal", "more", "code"),
     [
         ({"PYTHONIOENCODING": "ascii:strict"}, "", 0),
-        ({"PYTHONIOENCODING": "latin-1:strict"}, "--json", 0),
-        (C_LOCALE, "--verbose", 0),
+        pytest.param({"PYTHONIOENCODING": "latin-1:strict"}, "--json", 0, marks=pytest.mark.slow),
+        pytest.param(C_LOCALE, "--verbose", 0, marks=pytest.mark.slow),
         pytest.param({"SHALLOW": "1"}, "> /dev/full 2>&1", 1, marks=needs_full),
-        pytest.param({}, "--json > /dev/full", 1, marks=needs_full),
-        ({}, ">&-", 0),
+        pytest.param({}, "--json > /dev/full", 1, marks=[needs_full, pytest.mark.slow]),
+        pytest.param({}, ">&-", 0, marks=pytest.mark.slow),
     ],
     ids=["ascii", "latin-1", "C", "full", "full-json", "closed"],
 )

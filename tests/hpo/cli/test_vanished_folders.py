@@ -149,10 +149,16 @@ def test_a_journal_that_another_program_cuts_or_overwrites_is_noticed_at_the_nex
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        ("os.truncate('hpo.db', 0)", "cut or overwritten"),
+        pytest.param("os.truncate('hpo.db', 0)", "cut or overwritten", marks=pytest.mark.slow),
         ("os.truncate('hpo.db', os.path.getsize('hpo.db') // 2 // 4096 * 4096)", "cut or overwritten"),
-        ("open('hpo.db', 'r+b').write(bytes(os.path.getsize('hpo.db')))", "cut or overwritten"),
-        ("open('hpo.db', 'wb').write(open('theirs.db', 'rb').read())", "cut or overwritten"),
+        pytest.param(
+            "open('hpo.db', 'r+b').write(bytes(os.path.getsize('hpo.db')))",
+            "cut or overwritten",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "open('hpo.db', 'wb').write(open('theirs.db', 'rb').read())", "cut or overwritten", marks=pytest.mark.slow
+        ),
         ("shutil.copy('theirs.db', 'new.db'); os.replace('new.db', 'hpo.db')", "replaced by another file"),
     ],
     ids=["emptied", "halved", "zeros", "overwritten", "replaced"],

@@ -156,7 +156,8 @@ def test_a_command_that_waits_for_a_database_to_let_it_in_ends_within_seconds(
         assert process.returncode == 130
 
 
-@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [1, 2])
 def test_a_search_that_waits_for_mlflow_at_its_end_ends_within_seconds(
     slow: CommandLine, mlflow_server: str, times: int
 ) -> None:

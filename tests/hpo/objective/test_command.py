@@ -371,7 +371,9 @@ def test_a_child_that_never_stops_printing_does_not_keep_the_trial_alive(tmp_pat
     assert shell("yes & echo '{\"loss\": 1}'") == [{"loss": 1.0}]
 
 
-@pytest.mark.parametrize("ending", ["exit 0", pytest.param("exit 1", marks=pytest.mark.slow), "wait"])
+@pytest.mark.parametrize(
+    "ending", ["exit 0", *(pytest.param(end, marks=pytest.mark.slow) for end in ("exit 1", "wait"))]
+)
 def test_a_child_of_another_session_ends_with_the_trial(ending: str, tmp_path: Path) -> None:
     words = (SHELL, "-c", f"setsid sh -c 'echo $$ >> {tmp_path}/pids; trap \"\" TERM; sleep 600; sleep 600' & "
              f"while [ ! -s {tmp_path}/pids ]; do sleep 0.01; done; echo '{{{{\"loss\": 1}}}}'; {ending}")  # fmt: skip
