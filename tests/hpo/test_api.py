@@ -45,7 +45,7 @@ def run(**changes: Any) -> hpo.Result:
 
 def test_a_study_is_run_and_gone_on_with(folder: Path) -> None:
     first = run()
-    assert (first.state, len(first.trials)) == ("complete", 3)
+    assert (first.state, len(first.trials)) == ("complete", 3), first.trials[0].error
     more = run(budget={"trials": 5})
     assert [trial.params for trial in more.trials[:3]] == [trial.params for trial in first.trials]
     assert hpo.read("quadratic").rows() == more.rows()
