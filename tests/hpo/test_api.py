@@ -34,6 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "quadratic.py").write_text("def objective(params, seed):\n    yield {'loss': params['lr'] ** 2}\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "quadratic", raising=False)  # of another test; and this one's ends with it
     for variable in ("HPO_STORAGE", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
         monkeypatch.delenv(variable, raising=False)
     return tmp_path
