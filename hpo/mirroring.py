@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpo.ledger.address import redact
 from hpo.machine import absolute_uri
@@ -16,6 +16,9 @@ from hpo.progress import Notify, announced, to_stderr
 from hpo.study import Study
 from hpo.tracking import NoTracker, Tracker
 from hpo.trial import Trial
+
+if TYPE_CHECKING:
+    from hpo.search.loop import Search
 
 # Seconds for which the mirror may write when the search is over.
 DRAIN = 60.0
@@ -62,24 +65,16 @@ def _import_ahead() -> None:
 
 
 @contextmanager
-def mirrored(
-    study: Study,
-    uid: str,
-    created: float,
-    trials: Sequence[Trial],
-    tracking: str,
-    notify: Notify,
-    interrupted: Callable[[], bool],
-) -> Iterator[Tracker]:
-    """Writes a study's trials (:func:`start_mirror`); when the search fails or is cut off, closes its run."""
-    mirror = start_mirror(study, uid, created, trials, tracking, notify)
+def mirrored(search: Search, uid: str, created: float, tracking: str, notify: Notify) -> Iterator[Tracker]:
+    """Writes a search's trials (:func:`start_mirror`); when it fails or is cut off, closes the study's run."""
+    mirror = start_mirror(search.study, uid, created, search.trials, tracking, notify)
     try:
         yield mirror
     except KeyboardInterrupt:
         mirror.close("KILLED", QUICK_DRAIN)
         raise
     except BaseException:
-        drain(mirror, "FAILED", study.name, notify, interrupted=interrupted())
+        drain(mirror, "FAILED", search.study.name, notify, interrupted=search.interrupted)
         raise
 
 

@@ -176,18 +176,15 @@ def run(
 
     tracking = absolute_uri(tracking)  # trials in this process may change the working folder
     check_tracking(tracking)
-    checkpoints = absolute(checkpoints or where.folder / "checkpoints")
     ledger, edits = open_edited(where, study, notify)
     with closing(ledger):
         study, uid = ledger.study, ledger.uid
         executors.prefer(workers(edits))
-        folders = _folders(ledger, absolute(where.folder), checkpoints, executors.echo, notify)
+        folders = _folders(ledger, where, checkpoints, executors.echo, notify)
         search = Search(study, ledger, folders, retry_failed=retry_failed)
         if not search.done:
             executors.load()
-        with mirroring.mirrored(
-            study, uid, ledger.created, search.trials, tracking, notify, lambda: search.interrupted
-        ) as mirror:
+        with mirroring.mirrored(search, uid, ledger.created, tracking, notify) as mirror:
             _search(search, executors, folders, uid, mirror, on_interrupt, quiet=quiet, notify=notify)
         searched(search.study, search.trials)
         unwritten, later = _publish(where, search, uid, mirror, tracking, whole=publish, wait=wait, notify=notify)
@@ -197,12 +194,13 @@ def run(
 
 
 def _folders(
-    ledger: Ledger, home: Path, checkpoints: Path, echo: Callable[[str], None] | None, notify: Notify
+    ledger: Ledger, where: Address, checkpoints: Path | None, echo: Callable[[str], None] | None, notify: Notify
 ) -> TrialFolders:
-    """The folders of the study's trials below ``home``, without those of trials that the ledger has just cleared."""
+    """The folders of the study's trials, without those of trials that the ledger has just cleared."""
     from hpo.search.folders import TrialFolders, forget, own_folder
 
-    study, uid = ledger.study, ledger.uid
+    study, uid, home = ledger.study, ledger.uid, absolute(where.folder)
+    checkpoints = absolute(checkpoints or home / "checkpoints")
     if ledger.cleared is not None:
         forget(home, study.name, ledger.cleared, notify)
     own = own_folder(home, study.name, uid)

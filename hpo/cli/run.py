@@ -80,10 +80,7 @@ def run(
             )
     if unprinted:
         raise unprinted[0]
-    if result.unwritten:
-        to_stderr(f"{result.unwritten} trials are not in MLflow yet; to write them: hpo sync {study.name}")
-    elif tracking != "none" and not as_json:
-        write(_how_to_browse(tracking))
+    _tell_of_mlflow(study, result.unwritten, tracking, as_json=as_json)
     _report_failures(study, result.trials, where)
     if result.interrupted:
         raise Interrupted.during(command)
@@ -120,6 +117,14 @@ def _report_failures(study: Study, trials: Sequence[Trial], where: Address) -> N
         raise SearchFailed(f"no trial of {study.name} is complete{reason}{ending}")
     if failed:
         to_stderr(failed)
+
+
+def _tell_of_mlflow(study: Study, unwritten: int, tracking: str, *, as_json: bool) -> None:
+    """Prints what MLflow has not, or else how to look at it."""
+    if unwritten:
+        to_stderr(f"{unwritten} trials are not in MLflow yet; to write them: hpo sync {study.name}")
+    elif tracking != "none" and not as_json:
+        write(_how_to_browse(tracking))
 
 
 def _how_to_browse(tracking: str) -> str:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from command_line import QUICK, CommandLine
+from command_line import QUICK, CommandLine, hear
 
 WAITING = ("run", "s.toml", *QUICK, "--set", "objective=small_objectives:waiting", "--quiet")
 GOES_ON = f"hpo: interrupted; run the same command to resume: hpo {' '.join(WAITING)}\n"
@@ -36,15 +36,6 @@ def wait_for(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < end
         time.sleep(0.01)
-
-
-def hear(process: subprocess.Popen[str], text: str) -> None:
-    """Waits until a line on standard error holds ``text``."""
-    assert process.stderr is not None
-    for line in process.stderr:
-        if text in line:
-            return
-    pytest.fail(f"{text!r} was never said")
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import psutil
 import psycopg
 import pytest
-from command_line import CommandLine
+from command_line import CommandLine, hear
 from mirrored import exactly_once
 from own_server import Relay, relay
 
@@ -71,14 +71,6 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.05)
-
-
-def hear(process: subprocess.Popen[str], text: str) -> None:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if text in line:
-            return
-    pytest.fail(f"{text!r} was never said")
 
 
 def end(process: subprocess.Popen[str], sign: signal.Signals, most: float) -> str:

@@ -178,3 +178,12 @@ class CommandLine:
         """How often the study's objective was called."""
         path = self.folder / "calls"
         return len(path.read_text()) if path.exists() else 0
+
+
+def hear(process: subprocess.Popen[str], text: str) -> None:
+    """Waits until a line on standard error holds ``text``."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if text in line:
+            return
+    pytest.fail(f"{text!r} was never said")
