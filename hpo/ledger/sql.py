@@ -327,7 +327,8 @@ def connect(address: Address, tries: int = 20) -> Sql:
         being_written = address.path.with_name(address.path.name + "-wal").exists()
         return Sql(None, address.path, "mode=ro" if being_written else "immutable=1")
     except (SQLAlchemyError, StorageInternalError, RuntimeError, sqlite3.Error) as error:
-        if tries and re.search("already exists|UNIQUE constraint failed: version_info", str(error)):
+        # Optuna makes each table, and the one row of two of them, after a look whether it is there.
+        if tries and re.search("already exists|UNIQUE constraint failed", str(error)):
             time.sleep(0.1)
             return connect(address, tries - 1)
         raise StorageUnusable(f"storage: {address} cannot be opened: {reason(error.__cause__ or error)}") from error

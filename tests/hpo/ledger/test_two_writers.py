@@ -16,6 +16,7 @@ from subprocess import PIPE
 import optuna
 import pytest
 from optuna.storages import BaseStorage
+from sqlalchemy import Engine, event
 
 from hpo import service
 from hpo.cli.studies import list_studies
@@ -222,6 +223,47 @@ def test_a_database_that_cannot_be_opened_is_not_counted(tmp_path: Path, failing
         connect(parse(f"sqlite:///{file}")).close()
 
     assert lock._connected == 0
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE studies",
+        "CREATE TABLE trial_values",
+        "INSERT INTO version_info",
+        "CREATE TABLE alembic_version",
+        "INSERT INTO alembic_version",
+    ],
+)
+def test_a_rival_may_make_a_files_tables_between_any_look_and_what_follows(tmp_path: Path, statement: str) -> None:
+    open_with_a_rival(parse(f"sqlite:///{tmp_path}/hpo.db"), statement)
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("statement", ["INSERT INTO version_info", "CREATE TABLE alembic_version"])
+def test_a_rival_may_make_a_servers_tables_between_two_transactions(bare_postgresql_url: str, statement: str) -> None:
+    open_with_a_rival(parse(bare_postgresql_url), statement)
+
+
+def open_with_a_rival(address: Address, statement: str) -> None:
+    """Opens a new database for a study; right before that statement, another study opens it and makes its tables."""
+    rivals: list[list[Ledger]] = []
+
+    def rival(connection: object, cursor: object, text: str, *_: object) -> None:
+        if text.strip().startswith(statement) and not rivals:
+            rivals.append([])  # its own statements pass
+            rivals[0].append(Ledger.open(address, small_study(name="rival")))
+
+    event.listen(Engine, "before_cursor_execute", rival)
+    try:
+        ledger = Ledger.open(address, small_study(name="late"))
+    finally:
+        event.remove(Engine, "before_cursor_execute", rival)
+        for ledgers in rivals:
+            ledgers[0].close()
+    ledger.close()
+    assert len(rivals) == 1
+    assert [len(books.read(address, name).trials) for name in ("late", "rival")] == [0, 0]
 
 
 def test_drivers_of_several_studies_may_make_and_write_one_database_at_once(tmp_path: Path) -> None:
