@@ -37,11 +37,13 @@ class Leases:
 
     def __init__(self, search: Search, ledger: Ledger) -> None:
         self._search, self._ledger = search, ledger
+        self._expired: dict[int, Running] = {}
 
     def expire(self) -> None:
         """Takes back leases that have run out: their trials wait for the next request, or for the driver's workers."""
         for trial_number, running in list(self._search.leased.items()):
             if running.trial.notes[LEASE]["until"] < time.time():
+                self._expired[trial_number] = running
                 self._search.again(running.trial)
                 self._search.publish(trial_number)
 
@@ -73,9 +75,13 @@ class Leases:
 
     def renew(self, request: Request) -> dict[str, Any]:
         """Lets a lease last longer."""
-        running = self._held(request, request.trial(self._search.trials))
+        trial = request.trial(self._search.trials)
+        expired = self._expired.get(trial.number)
+        if expired and expired.trial.notes[LEASE].get("renewed") == request.letter:
+            return self._leased(expired)  # by a writer that died before it could answer; it has run out since
+        running = self._held(request, trial)
         until = time.time() + request.take("seconds", number(0, LONGEST, above=True))
-        self._note(running, running.trial.notes[LEASE] | {"until": until})
+        self._note(running, running.trial.notes[LEASE] | {"until": until, "renewed": request.letter})
         return self._leased(running)
 
     def _note(self, running: Running, lease: dict[str, Any]) -> None:

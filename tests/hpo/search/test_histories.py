@@ -457,6 +457,13 @@ def test_one_sequence_of_all_operations_leaves_the_history_of_the_model(tmp_path
     check(tmp_path, SCRIPT)
 
 
+@pytest.mark.parametrize("death", [(0, False), (0, True), (1, False), (1, True)])
+def test_a_lease_that_is_over_before_its_renewal_could_be_answered_was_renewed(
+    tmp_path: Path, death: tuple[int, bool]
+) -> None:
+    check(tmp_path, [(0, ("ask",), []), (0, ("expire", 0), [death]), (0, ("renew", 0), []), (0, ("ask",), [])])
+
+
 @pytest.mark.parametrize("by_name", [True, False])
 @pytest.mark.parametrize("after", [True, False])
 @pytest.mark.parametrize(
