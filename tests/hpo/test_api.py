@@ -227,6 +227,7 @@ def test_importing_hpo_is_cheap_and_names_what_it_has_not() -> None:
     assert ended.stdout.split() == ["False", "False", "True"]
 
 
+@pytest.mark.slow
 def test_the_page_about_python_runs_in_a_notebook(folder: Path) -> None:
     import nbformat
     from nbclient import NotebookClient

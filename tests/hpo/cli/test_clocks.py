@@ -65,7 +65,8 @@ def search(hpo: CommandLine, hours: int, **changes: object) -> list[Trial]:
     return list(snapshots.read(parse(str(hpo.folder / "hpo.journal")), "small").trials)
 
 
-@pytest.mark.parametrize("hours", [24, pytest.param(-24, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("hours", [24, -24])
 def test_a_clock_that_is_set_or_a_suspended_night_makes_no_trial_longer(clock: CommandLine, hours: int) -> None:
     limits = {"trial.timeout": "4s", "budget.trials": 6, "budget.time": "10m", "budget.worker_time": "10m"}
     trials = search(clock, hours, **limits)

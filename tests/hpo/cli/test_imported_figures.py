@@ -57,6 +57,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_function_in_the_working_folder_draws_and_without_it_all_else_is_still_there(folder: Path) -> None:
     hpo(folder, *RUN)
     assert hpo(folder, "report", "small").stderr == ""

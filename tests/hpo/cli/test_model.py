@@ -145,6 +145,7 @@ def test_a_model_that_hpo_did_not_create_is_never_changed(sloped: CommandLine, m
     assert not (sloped.folder / "made").exists()  # no training in vain
 
 
+@pytest.mark.slow
 def test_a_model_beside_a_study_file_in_another_folder_is_made(sloped: CommandLine, mlflow_database: str) -> None:
     (sloped.folder / "studies").mkdir()
     for name in ("sloped.py", "sloped.toml"):
@@ -159,7 +160,8 @@ def test_a_model_beside_a_study_file_in_another_folder_is_made(sloped: CommandLi
     assert made(sloped) == [0.25]
 
 
-@pytest.mark.parametrize("where", ["mlflow_database", pytest.param("mlflow_server", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["mlflow_database", "mlflow_server"])
 def test_the_alias_follows_the_choice_and_a_version_is_made_only_for_another_one(
     sloped: CommandLine, where: str, request: pytest.FixtureRequest
 ) -> None:

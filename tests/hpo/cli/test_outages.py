@@ -102,6 +102,7 @@ def test_a_server_that_is_killed_and_started_again_has_everything_once(gated: Co
     exactly_once(server.uri, book(gated))
 
 
+@pytest.mark.slow
 def test_a_driver_that_is_killed_leaves_what_sync_makes_whole(gated: CommandLine, server: OwnServer) -> None:
     driver = gated.start(*RUN, "--set", "budget.trials=8", "--tracking", server.uri)
     allow(gated, 4)

@@ -241,6 +241,7 @@ def _tcp() -> list[str]:
     return [line for line in lines if line.split()[3] == "0A"]
 
 
+@pytest.mark.slow
 def test_a_study_on_a_server_has_its_links_there(hpo: CommandLine, study: str, mlflow_server: str) -> None:
     hpo("run", "s.toml", "--set", "name=elsewhere", "--workers", "0", "--tracking", mlflow_server)
     ended = hpo("ui", "elsewhere", "--tracking", mlflow_server, "--no-browser")

@@ -150,7 +150,7 @@ def fill_up(address: Address, limit: int | None) -> tuple[int, str]:
     return int(count), message
 
 
-@pytest.mark.parametrize("scheme", ["", "sqlite:///"])
+@pytest.mark.parametrize("scheme", ["", pytest.param("sqlite:///", marks=pytest.mark.slow)])
 def test_a_full_disk_is_said_and_loses_nothing_that_was_finished(tmp_path: Path, scheme: str) -> None:
     address = parse(f"{scheme}{tmp_path}/ledger")
 

@@ -266,6 +266,7 @@ def open_with_a_rival(address: Address, statement: str) -> None:
     assert [len(books.read(address, name).trials) for name in ("late", "rival")] == [0, 0]
 
 
+@pytest.mark.slow
 def test_drivers_of_several_studies_may_make_and_write_one_database_at_once(tmp_path: Path) -> None:
     """Each sees the file change, since the others empty the log, and takes none of them for a stranger."""
     program = (

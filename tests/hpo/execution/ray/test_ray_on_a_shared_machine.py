@@ -78,6 +78,7 @@ def hpo(folder: Path, *words: str, **variables: str | None) -> subprocess.Comple
 RUN = (sys.executable, "-m", "hpo", "run", "s.toml", "--workers", "1", "--tracking", "none")
 
 
+@pytest.mark.slow
 def test_trials_run_in_one_main_thread_and_ray_is_private_and_leaves_nothing(folder: Path, base: Path) -> None:
     ended = hpo(
         folder, *RUN, RAY_TMPDIR=str(base), RAY_AUTH_MODE="disabled", HPO_STORAGE="hpo.journal", PGPASSWORD="a-secret"

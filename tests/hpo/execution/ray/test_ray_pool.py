@@ -26,6 +26,7 @@ def test_a_worker_uses_one_blas_thread(pool: Executor) -> None:
     assert report.metrics["threads"] == 1
 
 
+@pytest.mark.slow
 def test_fractions_of_a_core_make_many_workers(ray_here: None) -> None:
     from hpo.execution.ray.pool import RayExecutor
 
@@ -93,6 +94,7 @@ def test_a_resource_that_no_node_has_is_said_at_once(ray_here: None) -> None:
         assert str(caught.value) == (f"workers: no node has what one worker asks for: {asked}; the nodes have: 2 CPUs")
 
 
+@pytest.mark.slow
 def test_a_pool_that_waits_for_room_says_so_once(whole_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
     from hpo.execution.ray import pool as execution
     from hpo.execution.ray.pool import RayExecutor

@@ -45,7 +45,8 @@ def losing_server(mlflow_server: str) -> Iterator[tuple[str, type[Losing]]]:
         yield address, handler
 
 
-@pytest.mark.parametrize("retries", ["0", pytest.param("1", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("retries", ["0", "1"])
 def test_answers_that_get_lost_double_nothing(
     losing_server: tuple[str, type[Losing]],
     mlflow_server: str,
