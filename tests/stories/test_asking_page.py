@@ -30,6 +30,7 @@ def blocks(heading: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_the_commands_of_the_page_do_what_it_says(tmp_path: Path) -> None:
     (tmp_path / "quadratic.py").write_text(QUADRATIC)

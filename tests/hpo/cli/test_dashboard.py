@@ -118,6 +118,7 @@ def wait_for(condition: Any, process: subprocess.Popen[str]) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", LEDGERS)
 def test_notes_attributes_and_studies_of_the_dashboard_lie_beside_the_search(hpo: CommandLine, storage: str) -> None:
     """As fast as it answers, from the first trial to the last."""

@@ -159,7 +159,7 @@ needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /d
         ({"PYTHONIOENCODING": "ascii:strict"}, "", 0),
         pytest.param({"PYTHONIOENCODING": "latin-1:strict"}, "--json", 0, marks=pytest.mark.slow),
         pytest.param(C_LOCALE, "--verbose", 0, marks=pytest.mark.slow),
-        pytest.param({"SHALLOW": "1"}, "> /dev/full 2>&1", 1, marks=needs_full),
+        pytest.param({"SHALLOW": "1"}, "> /dev/full 2>&1", 1, marks=[needs_full, pytest.mark.slow]),
         pytest.param({}, "--json > /dev/full", 1, marks=[needs_full, pytest.mark.slow]),
         pytest.param({}, ">&-", 0, marks=pytest.mark.slow),
     ],
