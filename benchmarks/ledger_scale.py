@@ -147,7 +147,7 @@ class Case:
     trials: int
     studies: int = 1
     reports: int = 3
-    commands: tuple[str, ...] = ("list", "best large", "show large")
+    commands: tuple[str, ...] = ("list", "best large", "show large", "report large")
 
 
 RUN = "run study.toml --tracking none --quiet --workers 0 --set budget.trials="
