@@ -264,6 +264,26 @@ def test_the_architecture_names_files_and_tests_that_are_there() -> None:
     assert sorted(missing) == []
 
 
+def test_the_architecture_names_functions_that_are_there() -> None:
+    named = re.findall(r"`([\w/]+\.py):([\w.]+)`", read(DOCS / "architecture.md"))
+    assert len(named) > 30
+    sources = {file: ast.parse(read(ROOT / "hpo" / file)).body for file, _ in named}
+    assert [f"{file}:{name}" for file, name in named if name not in defined(sources[file])] == []
+
+
+def defined(nodes: list[ast.stmt], within: str = "") -> set[str]:
+    """The names that stand at the top of a module, and those in its classes as ``Class.name``."""
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(within + node.name)
+        if isinstance(node, ast.ClassDef):
+            found |= defined(node.body, f"{within}{node.name}.")
+        if isinstance(node, ast.Assign):
+            found |= {within + target.id for target in node.targets if isinstance(target, ast.Name)}
+    return found
+
+
 def test_the_page_on_several_objectives_shows_what_its_study_gives(tmp_path: Path) -> None:
     page = "several-objectives.md"
     (tmp_path / "study.toml").write_text(blocks(page, "toml")[0])

@@ -72,7 +72,6 @@ FROZEN_TRIAL = (
     "hpo/ledger/",
     "hpo/samplers/",
     "hpo/pruners/",
-    "hpo/testing/",
     "hpo/search/advisor.py",
     "hpo/insight/importance.py",
 )
@@ -86,6 +85,11 @@ def test_the_architecture_page_draws_the_same_layers() -> None:
     table = page.partition("| layer |")[2].partition("\n\n")[0]
     drawn = [set(re.findall(r"`([\w/]+?)(?:/|\.py)`", row.split("|")[1])) for row in table.splitlines()[2:]]
     assert drawn == [{part.removeprefix("hpo.") for part in layer} - {"__main__"} for layer in LAYERS]
+
+
+def test_the_architecture_page_names_every_vendor_that_has_a_place() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert not [vendor for vendor in OWNERS if f"`{vendor}`" not in page]
 
 
 def sources(folder: str) -> list[Path]:
@@ -214,8 +218,9 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 
 
 def test_optunas_own_record_of_a_trial_stays_where_optuna_is() -> None:
-    others = [path for path in sources("hpo") if not name(path).startswith(FROZEN_TRIAL)]
-    assert not [name(path) for path in others if "FrozenTrial" in path.read_text(encoding="utf-8")]
+    places = [name(path) for path in sources("hpo") if "FrozenTrial" in path.read_text(encoding="utf-8")]
+    assert not [place for place in places if not place.startswith(FROZEN_TRIAL)]
+    assert not [allowed for allowed in FROZEN_TRIAL if not any(place.startswith(allowed) for place in places)]
 
 
 def test_only_the_space_asks_what_kind_a_parameter_is() -> None:
