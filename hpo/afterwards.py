@@ -56,7 +56,7 @@ class Synced:
 
 
 def sync(where: Address, name: str, tracking: str, notify: Notify = to_stderr) -> Synced:
-    """Brings MLflow up to the ledger: one run per trial, the description, the report and the model.
+    """Updates MLflow from the ledger: one run per trial, the description, the report and the model.
 
     Raises:
         StudyNotFound: When there is no such study.
@@ -92,7 +92,7 @@ def start(where: Address, study: Study, uid: str, tracking: str, notify: Notify 
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as file:
-            file.write(f"{study.name}\nit was ended before it was done\n")
+            file.write(f"{study.name}\nthe background process did not finish\n")
             file.flush()
             os.posix_spawn(
                 sys.executable,

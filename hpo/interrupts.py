@@ -38,7 +38,7 @@ def handled(interrupt: Callable[[], None], notify: Notify) -> Iterator[None]:
     def handle(*_: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        notify("\nno new trials; interrupt again to stop at once")
+        notify("\ninterrupted: no new trials start. Press Ctrl-C (or send SIGTERM) again to stop now")
         interrupt()
 
     before = {sign: signal.signal(sign, handle) for sign in (signal.SIGINT, signal.SIGTERM)}

@@ -22,7 +22,7 @@ LOOK, DRIVER, PATIENCE = 0.1, 0.5, 60.0
 
 
 class Unanswered(HpoError):
-    """The process that runs the study has not answered; the request is recorded, and will be taken up."""
+    """The driver has not answered. The request is saved, unless it was for a lease: the driver will handle it."""
 
 
 def ask(where: Address, name: str, do: str, given: Mapping[str, Any], *, patience: float = PATIENCE) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def ask(where: Address, name: str, do: str, given: Mapping[str, Any], *, patienc
                     if settled:
                         continue
                 if time.monotonic() > until:
-                    raise Unanswered(f"{name}: what runs the study has not answered for {patience:g} s")
+                    raise Unanswered(f"{name}: the driver has not answered for {patience:g} s")
                 time.sleep(LOOK)
         except (Unanswered, KeyboardInterrupt):
             if do in ("ask", "renew"):  # a trial that is leased to nobody would wait for its lease to end

@@ -77,7 +77,7 @@ def check(study: Study, where: Address, executors: Executors | None = None) -> N
 
 
 def _check_inherited(study: Study, where: Address, name: str) -> None:
-    """Checks that there is something to take over, unless that is done: the ledger has the study then."""
+    """Checks that there is something to take over, unless the ledger already has the study."""
     from hpo.ledger import snapshots
     from hpo.moving.inherit import plan
 

@@ -245,7 +245,7 @@ class Trial:
 
 
 def violation_of(excesses: Iterable[float]) -> float:
-    """Of how far a trial is beyond each bound, what counts."""
+    """The total violation: the sum of all positive excesses."""
     return sum(excess for excess in excesses if excess > 0)
 
 

@@ -47,7 +47,7 @@ COMMANDS = {
     "fork": ("moving:fork", "Begin a new study with the trials of another one."),
     "copy": ("moving:copy", "Copy studies to another ledger."),
     "export": ("moving:export", "Write a study's trials as CSV, JSON or Parquet."),
-    "sync": ("studies:sync", "Bring MLflow up to the ledger."),
+    "sync": ("studies:sync", "Update MLflow from the ledger."),
     "ui": ("ui:ui", "Start the MLflow UI, opened at a study."),
     "fetch": ("machine:fetch", "Download a data set."),
     "doctor": ("machine:doctor", "Show what this machine has, and what is wrong."),

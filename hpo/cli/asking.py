@@ -58,7 +58,7 @@ def ask(
     else:
         answer = requests.ask(where, name, "ask", {"seconds": seconds})
     if answer["number"] is None:
-        raise HpoError(f"{name}: there is no trial to run: {answer['why']}")
+        raise HpoError(f"{name}: no trial was leased: {answer['why']}")
     if as_json:
         print_json({"name": name, **answer})
         return
@@ -72,25 +72,25 @@ def tell(
     trial: Annotated[int, typer.Argument(metavar="N", min=0, help="The trial's number.", show_default=False)],
     values: Annotated[
         list[str] | None,
-        typer.Option("--value", metavar="[NAME=]VALUE", help="It has ended with this value.", show_default=False),
+        typer.Option("--value", metavar="[NAME=]VALUE", help="End the trial with this value.", show_default=False),
     ] = None,
     report: Annotated[
         list[str] | None,
         typer.Option(
             metavar="METRIC=VALUE",
-            help="It has reported this; give --report once per metric, or all in one text; step=N says of which step.",
+            help="Report a metric (repeat the option, or put several in one text); step=N sets the step.",
             show_default=False,
         ),
     ] = None,
     failed: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="It has failed, and why.", show_default=False)
+        str | None, typer.Option(metavar="TEXT", help="End it as failed, with this reason.", show_default=False)
     ] = None,
     infeasible: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="Its parameters do not work, and why: no failure.", show_default=False),
+        typer.Option(metavar="TEXT", help="End it as infeasible, with this reason.", show_default=False),
     ] = None,
     lease: Annotated[
-        str | None, typer.Option(metavar="ID", help="Refuse it if this is no longer the lease.", show_default=False)
+        str | None, typer.Option(metavar="ID", help="Do nothing unless this is the current lease.", show_default=False)
     ] = None,
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
@@ -109,7 +109,7 @@ def tell(
     if as_json:
         print_json({"name": name, **answer})
     elif answer["state"] == "running":
-        write(f"{name}: trial {trial} goes on\n")
+        write(f"{name}: trial {trial} continues\n")
     else:
         known = f" with {words}" if (words := values_in_words(answer)) else ""
         write(f"{name}: trial {trial} is {answer['state']}{known}{'; stop it' * answer['stop']}\n")

@@ -185,8 +185,8 @@ def _draw(found: Comparison, metric: str, folder: Path) -> list[Path]:
 def _print_reference(study: Study, reference: Mapping[str, float]) -> None:
     worst = ", ".join(f"{name} {number(value)}" for name, value in reference.items())
     write(
-        f"{study.goals}: compared by the share of the values between the best of each objective and the "
-        f"reference point ({worst}) that a front beats\n\n"
+        f"{study.goals}: compared by hypervolume: the share of the region between the best values and the reference "
+        f"point ({worst}) that a front dominates\n\n"
     )
 
 

@@ -19,8 +19,8 @@ from hpo.study.edits import LIVE_KEYS
 from hpo.text import value
 
 Number = Annotated[int, typer.Argument(metavar="N", min=0, help="The trial's number.", show_default=False)]
-# The commands that stay in the ledger where a driver is slow: it takes them up later.
-LATER = "is recorded; the process that runs the study takes it up when it can"
+# What becomes of a request that a slow driver has not answered.
+LATER = "is saved, and the driver will handle it as soon as it responds"
 
 
 def _ask(storage: str, name: str, do: str, given: dict[str, Any], *, as_json: bool) -> dict[str, Any] | None:
@@ -71,7 +71,7 @@ def set_keys(
 
 
 def _when(edit: dict[str, Any]) -> str:
-    return "" if edit["now"] else "; it holds from the next hpo run on"
+    return "" if edit["now"] else "; takes effect at the next hpo run"
 
 
 def add(

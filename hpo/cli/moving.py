@@ -96,7 +96,7 @@ def import_trials(
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
-    """Import trials: the study's sampler knows them as if it had run them. Again, it adds only what is new."""
+    """Import finished trials. The sampler uses them like its own. Importing again adds only new ones."""
     given = {"--csv": csv, "--optuna": optuna, "--mlflow": mlflow}
     if len(chosen := [option for option, source in given.items() if source]) != 1:
         found = ", ".join(chosen) or "none"
@@ -177,7 +177,7 @@ def copy(
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
-    """Copy studies to another ledger, as they are; the copy of a study that went on is brought up to it."""
+    """Copy studies to another ledger. Run it again to update an older copy."""
     where = service.open_ledger(storage)
     chosen = choose(names, where, "copy")
     target = service.open_ledger(to, create=True)

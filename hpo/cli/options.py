@@ -128,7 +128,8 @@ Cluster = Annotated[
     ),
 ]
 Follow = Annotated[
-    bool, typer.Option("--follow", "-f", help="Show the job's log until the job is over; Ctrl-C ends only the showing.")
+    bool,
+    typer.Option("--follow", "-f", help="Show the log until the job ends. Ctrl-C stops the output, not the job."),
 ]
 StudyFile = Annotated[
     Path, typer.Argument(metavar="STUDY.toml", help="The study file.", show_default=False, parser=read_path)

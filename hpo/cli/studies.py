@@ -237,7 +237,7 @@ def sync(
     tracking: Tracking = DEFAULT_TRACKING,
     as_json: AsJson = False,
 ) -> None:
-    """Bring MLflow up to the ledger: write missing runs, correct wrong ones, remove doubles; add report and model."""
+    """Update MLflow from the ledger: write missing runs, correct wrong ones, delete duplicates; add report, model."""
     if tracking == "none":
         raise InputError("--tracking: must be a tracking store, got none", key="--tracking", value="none")
     where = service.open_ledger(storage, create=True)  # it will be locked: no search may write to MLflow meanwhile
@@ -291,7 +291,8 @@ def _ask(what: str) -> None:
         agreed = typer.confirm(f"Delete {what}?", err=True)
     except typer.Abort:
         raise InputError(
-            "nothing was deleted: there is nobody to ask; to delete without a question: --yes", key="--yes"
+            "nothing was deleted: nobody answered the confirmation (no terminal?); add --yes to delete without it",
+            key="--yes",
         ) from None
     if not agreed:
         raise typer.Abort

@@ -120,7 +120,7 @@ def print_trial(study: Study, trial: Trial, folder: Path | None) -> None:
         "by hand": f"{hand['do']}, by {hand['by']}" if (hand := trial.notes.get(BY_HAND)) else "",
         "does not count": trial.notes.get(DISCARDED_ATTR, {}).get("why", ""),
         "violates": ", ".join(f"{metric}, by {number(excess)}" for metric, excess in trial.violations.items()),
-        "output": _kept(folder, LOG) or "it printed nothing, or its log is elsewhere",
+        "output": _kept(folder, LOG) or "no log on this machine: it printed nothing, or it ran elsewhere",
         "files": _kept(folder, "files") or "",
     }
     # An objective may have the name of a fact, "time" for example.
@@ -202,8 +202,8 @@ def follow_log(where: Address, name: str, wanted: int, interval: float) -> None:
 
 
 def _no_log(name: str, trial: Trial) -> InputError:
-    where = "printed nothing, or its log lies where the search ran"
-    return InputError(f"--log: trial {trial.number} of {name} {where}", key="--log")
+    why = "has no log on this machine: it printed nothing, or it ran elsewhere"
+    return InputError(f"--log: trial {trial.number} of {name} {why}", key="--log")
 
 
 def clock(moment: float | None) -> str:

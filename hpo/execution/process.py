@@ -38,7 +38,7 @@ from hpo.trial import Report
 MARK = "HPO_CHILD"
 # No report has more bytes. The error of a child whose pipes hold something else.
 LONGEST = 1 << 30
-GARBLED = "it wrote to pipes that are not its own"
+GARBLED = "it wrote to hpo's internal pipes"
 # Seconds for which a child may end by itself.
 GRACE = 2.0
 

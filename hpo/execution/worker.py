@@ -45,7 +45,7 @@ class Worker:
         self._stop = (number, attempt)
 
     def _now(self) -> float:
-        """Seconds since the epoch, by a clock that nobody can set: setting the system's changes no trial's length."""
+        """Seconds since the epoch, by the monotonic clock: setting the system's changes no trial's length."""
         return self._epoch + monotonic()
 
     def steps(self, task: Task) -> Generator[Event | None, None, None]:

@@ -165,12 +165,14 @@ class FrontInsight:
         found[0] += f"; {' and '.join(self.exact)} counted as exact" if self.exact else ""
         if self.unsure:
             found.append(
-                f"{len(self.unsure)} of the {front} trials on the front hold their place within the error only"
+                f"{len(self.unsure)} of the {front} trials on the front are uncertain: another trial may be at least "
+                "as good in every objective"
             )
         if self.near:
-            found.append(f"{len(self.near)} trials beside the front are beaten within the error only")
+            may = "may belong to it: the difference is within the error"
+            found.append(f"{len(self.near)} trials not on the front {may}")
         if not (self.unsure or self.near):
-            found.append("every trial on the front holds its place beyond the error")
+            found.append("every trial on the front is certain: all differences exceed the error")
         return found
 
 

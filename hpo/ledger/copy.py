@@ -151,12 +151,15 @@ def _began_anew(name: str, original: _Content, older: _Content, to: Address) -> 
     changed = [(mine, theirs) for mine, theirs in pairs if _text(mine) != _text(theirs)]
     for mine, theirs in changed:
         if theirs.state.is_finished() or mine.params != theirs.params:
-            raise refuse(f"that went its own way: its trial {mine.number} is another one")
+            raise refuse(f"that has diverged: trial {mine.number} differs; delete one of the two")
     evaluations = older.user.get(EVALUATIONS_ATTR, [])
     if original.user.get(EVALUATIONS_ATTR, [])[: len(evaluations)] != evaluations:
         raise refuse("that was evaluated on its test set, which is not recorded here; copy it the other way")
     if lost := _changed_by_people(older.user, original.user):
-        raise refuse(f"{lost} there, and not here; do the same here first, undo it there, or delete that one")
+        raise refuse(
+            f"that has a newer change: {lost} there but not here; make the same change here, undo it there, or delete "
+            "that copy"
+        )
     return bool(changed)
 
 
@@ -166,11 +169,11 @@ def _changed_by_people(there: Mapping[str, Any], here: Mapping[str, Any]) -> str
     for number, theirs in there.get(DISCARDED_ATTR, {}).items():
         mine = marks.get(number)
         if discards(theirs) != discards(mine) and (mine is None or _decided(mine) < _decided(theirs)):
-            return f"whose trial {number} was {'discarded' if discards(theirs) else 'made to count again'}"
+            return f"trial {number} was {'discarded' if discards(theirs) else 'made to count again'}"
     known = {(edit["key"], edit["text"]) for edit in here.get(EDITS_ATTR, ())}
     edits = [edit for edit in there.get(EDITS_ATTR, ()) if not edit["ended"]]
     edit = next((edit for edit in edits if (edit["key"], edit["text"]) not in known), None)
-    return edit and f"where {edit['key']} = {edit['text']} was set"
+    return edit and f"{edit['key']} = {edit['text']} was set"
 
 
 def _decided(mark: Mapping[str, Any]) -> float:

@@ -117,8 +117,8 @@ class Sql(RDBStorage):
                 raise OperationalError(_READ_WRITER, None, error, connection_invalidated=True) from error
             if row is None or json.loads(row[0]) != mark:
                 raise StudyLocked(
-                    "another process took over the study, or deleted it, while this one was stopped or "
-                    "disconnected; this process writes no more. What it had not written yet runs again there"
+                    "another process took over or deleted the study while this one was paused or disconnected. This "
+                    "process stops; trials that it had not saved will run again there"
                 )
 
     def study_ids(self) -> dict[str, int]:

@@ -128,7 +128,9 @@ def _valued(study: Study, row: Trial) -> Trial:
     given = zip(study.objectives, row.values, strict=True) if row.values else None
     last = dict(given or ((name, row.last(name)) for name in study.objectives))
     if row.state is State.PRUNED and not row.reports:
-        raise ValueError("state: must be complete, because a pruned trial without its curve says nothing")
+        raise ValueError(
+            "state: must be complete, because the pruned trial has no reports; give those of --csv with --reports FILE"
+        )
     for name, value in last.items():
         if value is None or not math.isfinite(value):
             if row.state is State.COMPLETE:

@@ -228,10 +228,10 @@ def warm_start(study: Study, other: Study, trials: Sequence[Trial]) -> Study:
 def in_words(name: str, planned: Plan) -> str:
     """What a study takes over, in one line."""
     if planned.again:
-        return f"{name} took over the trials of {planned.name} before; nothing has changed"
+        return f"{name} already has the trials of {planned.name}; nothing was changed"
     count, other, left = len(planned.trials), planned.name, planned.left
     if planned.how == ENQUEUE:
         why = f", because {', '.join(planned.changed)} changed" if planned.changed else ""
         return f"{name} tries the best {count} points of {other} first{why}"
-    first = f"; {len(left)} are not valid in its space, such as trial {left[0][0]}: {left[0][1]}" if left else ""
-    return f"{name} knows {count} trials of {other}, which are not run again{first}"
+    first = f"; {len(left)} others are not valid in its space, such as trial {left[0][0]}: {left[0][1]}" if left else ""
+    return f"{name} starts with {count} finished trials of {other}; they are not run again{first}"

@@ -48,8 +48,8 @@ def open_edited(
     try:
         if ledger.cleared and forked and not (name or study.inherits.study):
             notify(
-                f"{study.name} begins anew, because its file changed before any trial had a value; it takes over "
-                f"nothing of {forked} now; to take it over again: hpo fork {forked} {study.file}"
+                f"{study.name} was reset, because its file changed before any trial had a value. It no longer has "
+                f"the trials of {forked}; to add them again: hpo fork {forked} {study.file}"
             )
         take_over(ledger.study, where, ledger, name, notify)
         if after != before:
@@ -61,9 +61,12 @@ def open_edited(
         raise
     for old, new in zip(before, after, strict=True):
         if not new.ended:
-            notify(f"{new.key} = {new.text}, as {new.by} has set it (hpo set); until {study.file} changes it")
+            notify(
+                f"{new.key} = {new.text} (set by {new.by} with hpo set; overrides {study.file} until {study.file} "
+                "changes this key)"
+            )
         elif not old.ended:
-            notify(f"{new.key} = {new.text} (hpo set, by {new.by}) no longer holds: {new.ended}")
+            notify(f"{new.key} = {new.text} (set by {new.by} with hpo set) is no longer in effect: {new.ended}")
     return ledger, after
 
 

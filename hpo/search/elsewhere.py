@@ -129,7 +129,7 @@ class FoldersElsewhere:
             with suppress(NotADirectoryError):  # a file is where the folder was: nothing is left to forget
                 file.unlink(missing_ok=True)
         except OSError as error:
-            self._notify(f"the file {file} is left: {error.strerror or error}")
+            self._notify(f"could not delete the file {file}: {error.strerror or error}; delete it yourself")
         return self.places.pop(number, "")
 
 

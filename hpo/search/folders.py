@@ -222,7 +222,7 @@ class TrialFolders:
 def remove(folder: Path, notify: Callable[[str], object]) -> None:
     """Removes a folder, or the file or link in its place; what a link points to stays.
 
-    What resists is left with a remark.
+    A remark names what could not be deleted.
     """
     try:
         if folder.is_dir() and not folder.is_symlink():
@@ -231,4 +231,5 @@ def remove(folder: Path, notify: Callable[[str], object]) -> None:
             with suppress(NotADirectoryError):  # a file is where the folder above was
                 folder.unlink(missing_ok=True)
     except (OSError, RecursionError) as error:
-        notify(f"the folder {folder} is left: {getattr(error, 'strerror', None) or error}")
+        why = getattr(error, "strerror", None) or error
+        notify(f"could not delete the folder {folder}: {why}; delete it yourself")

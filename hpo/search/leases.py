@@ -59,7 +59,7 @@ class Leases:
         if search.interrupted:
             return None  # the next process with the lock answers
         if (age := time.time() - request.time) > STALE:
-            why = f"it was asked {age:.0f} s ago, by the clocks of {request.by} and of the study's driver"
+            why = f"the request is {age:.0f} s old, by the clocks of {request.by} and of the driver; ask again"
             return {"number": None, "why": why}
         if (trial := search.take()) is None:
             waits = "the trials of the batch under way must end before the next batch is chosen"
@@ -169,7 +169,7 @@ class Leases:
         state, outcome = WITHOUT_VALUE[way]
         error = request.take(way, text)
         if trial.finished:
-            self._check_same(request, trial, state, same=trial.error == error, told=error)
+            self._check_same(request, trial, state, same=trial.error == error, told={way: error})
             return
         running = self._held(request, trial)
         self._search.hear(Ended(trial.number, running.trial.attempt, outcome, None, error))
@@ -223,8 +223,8 @@ class Leases:
         if trial.state is not state or not same:
             known = f"{trial.state}" + ("" if not trial.values else f" with {', '.join(map(str, trial.values))}")
             rule = (
-                f"trial {trial.number} has ended: {known}; this contradicts it: {show(told)}; what was told first "
-                f"stays, or: hpo discard {request.study} {trial.number} --why TEXT"
+                f"trial {trial.number} has already ended as {known}; {show(told)} is refused because it differs; "
+                f"to exclude the trial: hpo discard {request.study} {trial.number} --why TEXT"
             )
             raise request.refusal(rule, value=told)
 

@@ -202,7 +202,7 @@ class Search:
     # What happens --------------------------------------------------------------------------------------------------
 
     def hear(self, event: Event) -> None:
-        """Follows what has become of a trial, wherever it runs."""
+        """Handles an event of a trial, from the executor or from `hpo tell`."""
         running = self.running.get(event.number) or self.leased.get(event.number)
         if running is None or running.trial.attempt != event.attempt:
             return  # a late event of an attempt that is over

@@ -46,8 +46,11 @@ class Request:
         do, given = stored.get("do"), stored.get("with")
         moment, by = stored.get("time"), stored.get("by")
         whole = isinstance(given, Mapping) and isinstance(moment, int | float) and isinstance(by, str)
-        if not isinstance(do, str) or do not in known or not whole:
-            raise InputError(f"{study}: this hpo knows no such request: {do!r}", key="do", value=do)
+        if not isinstance(do, str) or do not in known:
+            rule = f"unknown request {do!r}; this version of hpo does not have it"
+            raise InputError(f"{study}: {rule}", key="do", value=do)
+        if not whole:
+            raise InputError(f"{study}: the request {do!r} must have with, time and by", key="do", value=do)
         return cls(letter, do, given or {}, float(moment or 0), str(by), study)
 
     @property

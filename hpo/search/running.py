@@ -32,7 +32,7 @@ class Running:
     place: str | None = None
 
     def moment(self) -> float:
-        """Seconds since the epoch, on the clock by which it started: setting another one changes no trial's length."""
+        """Seconds since the epoch: its start and the monotonic time since: setting a clock changes no length."""
         if self.trial.started is None:
             return time.time()
         return self.trial.started + max(0.0, time.monotonic() - self.started)

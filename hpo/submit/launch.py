@@ -207,7 +207,10 @@ def raise_for_end(job: StudyJob, log: str | None = None) -> None:
         )
     if job.exit_code is None or job.exit_code < 0:
         why = "" if log is not None else f": {' '.join(job.message.split())[:300]}"
-        raise ClusterError(f"job {job.name} was cut off; {resume}{why}{tail}")
+        how = "ended without an exit code (killed, or its node was lost)"
+        if job.exit_code is not None:
+            how = f"was killed by signal {-job.exit_code}"
+        raise ClusterError(f"job {job.name} {how}; {resume}{why}{tail}")
     error = InputError if job.exit_code == InputError.exit_code else HpoError
     raise error(f"job {job.name} ended with exit code {job.exit_code}; see its log: hpo logs {job.name}{tail}")
 

@@ -250,7 +250,7 @@ def test_a_driver_that_is_told_to_end_while_it_connects_to_ray_is_not_taken_for_
 
     assert done.returncode == 130, done.stderr
     assert done.stderr.startswith(
-        "\nhpo: no new trials; interrupt again to stop at once\n"
+        "\nhpo: interrupted: no new trials start. Press Ctrl-C (or send SIGTERM) again to stop now\n"
         "hpo: interrupted; run the same command to resume: hpo run chaos.toml --workers 2 "
     )
     assert done.stderr.count("\n") == 3

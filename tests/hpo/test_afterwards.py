@@ -93,7 +93,7 @@ def test_a_process_that_is_killed_leaves_a_trace(where: Address, tmp_path: Path)
     _until(lambda: not _writing(log))
 
     assert warnings(where) == [
-        "the report of drawn is not in MLflow: it was ended before it was done; to retry: hpo sync drawn"
+        "the report of drawn is not in MLflow: the background process did not finish; to retry: hpo sync drawn"
     ]
 
 

@@ -51,7 +51,7 @@ def test_the_commands_of_the_page_do_what_it_says(tmp_path: Path) -> None:
 
     shell("hpo run -q study.toml --workers 0")
     (edits,) = blocks("## Live edits", "sh")
-    assert "budget.trials = 24 (before: 20); it holds from the next hpo run on" in shell(edits)
+    assert "budget.trials = 24 (before: 20); takes effect at the next hpo run" in shell(edits)
     shell("hpo run -q study.toml --workers 0 && hpo set quadratic budget.trials=27")
     (by_hand,) = blocks("## By hand", "sh")
     said = shell(by_hand)

@@ -52,7 +52,7 @@ def test_the_story_of_a_study_that_evolves(tmp_path: Path) -> None:
     )
     assert ended.returncode == 0, ended.stderr
 
-    assert "wider knows 40 trials of quadratic, which are not run again\n" in ended.stdout
+    assert "wider starts with 40 finished trials of quadratic; they are not run again\n" in ended.stdout
     assert len((tmp_path / "calls").read_text()) == 40 + 40 + 5
     wider = snapshots.read(parse(str(tmp_path / "hpo.journal")), "wider")
     assert [trial.origin is None for trial in wider.trials] == [False] * 40 + [True] * 45

@@ -186,9 +186,9 @@ class RayExecutor:
         held = {name: need * len(self._slots) for name, need in cluster.needs(self._resources).items()}
         if (waits := cluster.crowded_out(pids, held)) is not None:
             self._warn(
-                f"Ray tasks wait for {waits}, and the {len(self._slots)} workers hold {cluster.in_words(held)} of "
-                f"{cluster.inventory(self._resources)}: trials that start them do not end; stop this run (Ctrl-C "
-                "twice), and leave room with a smaller number: --workers, or workers.cpus"
+                f"Ray tasks that your objective starts wait for {waits}; the {len(self._slots)} workers use "
+                f"{cluster.in_words(held)} of {cluster.inventory(self._resources)}, so these trials cannot end. Stop "
+                "the run (Ctrl-C twice) and use fewer workers (--workers) or fewer CPUs for each (workers.cpus)"
             )
             self._warn = None
 
@@ -316,7 +316,7 @@ class RayExecutor:
 def _in_words(error: BaseException, worker: str) -> str:
     """Ray's failure in one line."""
     if isinstance(error, StopIteration):
-        return f"worker {worker} ended its stream without an end"
+        return f"worker {worker} stopped sending events before its trial ended"
     name = type(error).__name__
     cause = getattr(error, "cause", None)
     text = str(cause or error)

@@ -50,8 +50,8 @@ PARTS = ((4, PALE), (2, SKY), (1, BLUE))
 LOOKS: dict[str, dict[str, Any]] = {
     "infeasible": {"marker": "v", "s": 16, "color": INK, "alpha": 0.5, "linewidth": 0},
     "beaten": {"s": 16, "color": PALE, "linewidth": 0},
-    "beaten within the error": {"s": 18, "color": SKY, "linewidth": 0},
-    "on the front within the error": {"s": 30, "facecolor": PAPER, "edgecolor": BLUE, "linewidth": 1.4},
+    "perhaps on the front": {"s": 18, "color": SKY, "linewidth": 0},
+    "on the front, uncertain": {"s": 30, "facecolor": PAPER, "edgecolor": BLUE, "linewidth": 1.4},
     "on the front": {"s": 30, "color": BLUE, "linewidth": 0},
 }
 
@@ -115,9 +115,9 @@ def _kinds(
         if not counts_as_best(trial):
             found["infeasible"].append(trial)
         elif trial.number in on_it:
-            found["on the front within the error" if trial.number in unsure else "on the front"].append(trial)
+            found["on the front, uncertain" if trial.number in unsure else "on the front"].append(trial)
         else:
-            found["beaten within the error" if trial.number in near else "beaten"].append(trial)
+            found["perhaps on the front" if trial.number in near else "beaten"].append(trial)
     return {kind: group for kind, group in found.items() if group}
 
 
@@ -206,7 +206,7 @@ def hypervolume(study: Study, trials: Sequence[Trial], insight: Insight | None =
         for name, sign, worst in zip(study.objectives, signs, box.worst, strict=True)
     )
     figure.caption = (
-        "The share of the values between the best of each objective and the reference point that the front beats. "
+        "The share of the region between the best values and the reference point that the front dominates. "
         f"The reference point is the worst complete value of each objective that is no outlier: {reference}. "
         "Points: trials that came onto the front."
     )

@@ -28,7 +28,7 @@ def test_a_fork_on_the_command_line_runs_only_what_is_new(hpo: CommandLine) -> N
     Path("new.toml").write_text(textwrap.dedent(NEW))
     hpo.run()
     assert hpo("fork", "small", "new.toml").out == (
-        "new knows 5 trials of small, which are not run again\nto run it: hpo run new.toml\n"
+        "new starts with 5 finished trials of small; they are not run again\nto run it: hpo run new.toml\n"
     )
     assert hpo("show", "new").out.startswith("new: stopped, 0 of 4 trials (5 complete,")
     assert "5 from small; they were not run again\n" in hpo("show", "new").out
@@ -48,7 +48,7 @@ def test_a_fork_is_made_once_however_the_old_study_goes_on(hpo: CommandLine) -> 
     hpo("set", "new", "budget.trials=6")
     hpo.run("--trials", "5")
     again = hpo("fork", "small", "new.toml")
-    assert again.out.startswith("new took over the trials of small before; nothing has changed\n")
+    assert again.out.startswith("new already has the trials of small; nothing was changed\n")
     assert hpo("fork", "small", "new.toml", "--json").json["trials"] == 0
     head = hpo("show", "new", "--json").json
     assert (head["inherited"], head["budget"]) == (3, {"trials": 6})
@@ -59,7 +59,7 @@ def test_a_study_file_that_names_another_study_takes_over_its_trials(hpo: Comman
     assert "there is no ledger at hpo.journal" in hpo("run", "new.toml", *QUICK, code=2).err
     hpo.run("--trials", "3")
     ran = hpo("run", "new.toml", *QUICK)
-    assert "new knows 3 trials of small, which are not run again\n" in ran.err
+    assert "new starts with 3 finished trials of small; they are not run again\n" in ran.err
     assert hpo.calls == 4
     hpo("delete", "small", "--yes", "--tracking", "none")
     hpo("run", "new.toml", *QUICK, "--trials", "5")  # it has what it needs

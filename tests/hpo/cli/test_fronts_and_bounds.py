@@ -144,7 +144,8 @@ def test_a_program_that_runs_trials_itself_says_that_parameters_do_not_work(hpo:
     assert hpo("tell", "small", str(first), "--infeasible", "no memory").out == told.out
     for words in (("--failed", "no memory"), ("--value", "0.5"), ("--value", "loss=0.5")):
         said = hpo("tell", "small", str(first), *words, code=2).err
-        assert f"trial {first} has ended: infeasible; this contradicts it" in said
+        assert f"trial {first} has already ended as infeasible; " in said
+        assert "is refused because it differs" in said
     trial = hpo("show", "small", "--trial", str(first), "--json").json
     assert (trial["state"], trial["error"], trial["value"]) == ("infeasible", "no memory", None)
     assert hpo("list", "--json").json[0]["trials"]["infeasible"] == 1

@@ -47,7 +47,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 def test_one_signal_lets_the_running_trial_finish(hpo: CommandLine, sign: signal.Signals) -> None:
     with searching(hpo) as process:
         process.send_signal(sign)
-        hear(process, "hpo: no new trials; interrupt again to stop at once")
+        hear(process, "hpo: interrupted: no new trials start. Press Ctrl-C (or send SIGTERM) again to stop now")
         (hpo.folder / "go").touch()
         code, out, err = finish(process)
     assert code == 130
@@ -117,7 +117,10 @@ def test_two_signals_stop_at_once_and_the_cut_trial_is_run_again(hpo: CommandLin
     assert code == 130
     assert out == ""
     # The second signal may come while the line is being written, and Python then writes it twice.
-    assert err.replace("\nhpo: no new trials; interrupt again to stop at once\n", "") == GOES_ON
+    assert (
+        err.replace("\nhpo: interrupted: no new trials start. Press Ctrl-C (or send SIGTERM) again to stop now\n", "")
+        == GOES_ON
+    )
     assert not (hpo.folder / "ended").exists()
     (head,) = hpo("list", "--json").json
     assert (head["state"], head["trials"]["running"], head["trials"]["complete"]) == ("stopped", 1, 0)

@@ -173,7 +173,7 @@ def test_a_study_survives_its_driver_and_ends_when_it_is_asked_to(laptop: Laptop
     assert f"\nhpo: study 'patient' is being run by pid {pid} on " in refused
 
     os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: "cut off" in laptop("logs", first, "--follow", code=1).err)
+    wait_for(lambda: "was killed by signal 9" in laptop("logs", first, "--follow", code=1).err)
     assert laptop.job("patient")["exit_code"] in (-9, 137, 2)  # 2: of the refused one, which is the latest
 
     laptop.submit("patient", *laptop.patient())

@@ -67,7 +67,7 @@ def test_a_running_study_is_edited_added_to_stopped_and_asked(hpo: CommandLine, 
     for _ in range(2):
         assert hpo("tell", "small", "1", "--value", "0.5", "--json").json["state"] == "complete"
     refused = hpo("tell", "small", "1", "--value", "0.75", code=2)
-    assert "trial 1 has ended: complete with 0.5; this contradicts it" in refused.err
+    assert "trial 1 has already ended as complete with 0.5; 0.75 is refused because it differs" in refused.err
     refused = hpo("tell", "small", "0", "--value", "0.75", code=2)
     assert "trial 0 is run by the study's own workers" in refused.err
     refused = hpo("set", "small", "workers=2", code=2)
@@ -119,13 +119,14 @@ def test_an_edit_lies_over_the_file_until_the_file_changes_that_key(hpo: Command
 
     again = hpo.run("--json")
     assert again.json["trials"]["complete"] == 7
-    assert "budget.trials = 7, as " in again.err
+    assert "budget.trials = 7 (set by " in again.err
+    assert " with hpo set; overrides s.toml until s.toml changes this key)" in again.err
 
     file = hpo.folder / "s.toml"
     file.write_text(file.read_text().replace("trials = 5", "trials = 8"))
     changed = hpo.run("--json")
     assert changed.json["trials"]["complete"] == 8
-    assert "no longer holds: the study file has changed" in changed.err
+    assert "is no longer in effect: the study file has changed" in changed.err
     assert "sampler.name = tpe" in changed.err
     edits = shown(hpo)["edits"]
     assert [(edit["key"], edit["value"], edit["ended"]) for edit in edits] == [
@@ -161,7 +162,7 @@ def test_an_edit_is_undone_and_the_file_holds_again(hpo: CommandLine) -> None:
 
     one = hpo("set", "small", "--reset", "sampler.name", "--reset", "workers", "budget.trials=9")
 
-    later = "; it holds from the next hpo run on"
+    later = "; takes effect at the next hpo run"
     assert one.out.splitlines() == [
         f"small: sampler.name is as in the study file (before: tpe){later}",
         f"small: sampler.n_startup_trials is as in the study file (before: 3){later}",
@@ -209,12 +210,12 @@ def test_an_edit_is_undone_and_the_file_holds_again(hpo: CommandLine) -> None:
         (["tell", "small", "3", "--value", "abc"], "--value: must be a number, got 'abc'"),
         (["tell", "small", "3"], "needs one of --value, --report, --failed and --infeasible"),
         (["tell", "small", "3", "--infeasible", "x", "--failed", "x"], "needs one of"),
-        (["tell", "small", "3", "--infeasible", "x"], "trial 3 has ended: complete with"),
+        (["tell", "small", "3", "--infeasible", "x"], "trial 3 has already ended as complete with"),
         (["set", "small"], "hpo set small: needs KEY=VALUE, or --reset KEY"),
         (["set", "small", "--reset", "budget"], "hpo set small --reset: budget is not edited; edited: no key"),
         (["tell", "small", "3", "--value", "loss=0.5", "--failed", "x"], "needs one of"),
         (["tell", "small", "3", "--infeasible", "x", "--failed", "x"], "got failed and infeasible"),
-        (["tell", "small", "3", "--infeasible", "x"], "trial 3 has ended: complete with "),
+        (["tell", "small", "3", "--infeasible", "x"], "trial 3 has already ended as complete with "),
         (["tell", "small", "3", "--value", "acc=0.5"], "value: must name loss"),
         (["tell", "small", "3", "--value", "nan"], "must be finite; for a trial without a value: --failed TEXT"),
         (["ask", "small", "--lease", "soon"], "--lease: must be a duration"),
@@ -237,7 +238,7 @@ def finished(hpo: CommandLine) -> CommandLine:
 
 
 def test_asking_ends_with_the_budget(finished: CommandLine) -> None:
-    assert "there is no trial to run: the budget is spent: 5 trials" in finished("ask", "small", "--json", code=1).err
+    assert "no trial was leased: the budget is spent: 5 trials" in finished("ask", "small", "--json", code=1).err
 
 
 def test_failed_trials_are_retried_without_a_driver_and_run_by_the_next(hpo: CommandLine) -> None:
@@ -306,7 +307,7 @@ def test_several_objectives_and_a_bounded_metric_are_told_by_name(hpo: CommandLi
     for _ in range(2):
         told = hpo("tell", "two", "0", *known, "--value", "mem=90", "--json").json
         assert (told["state"], told["values"]) == ("complete", {"loss": 0.1, "cost": 0.2})
-    assert "contradicts" in hpo("tell", "two", "0", *known, "--value", "mem=91", code=2).err
+    assert "is refused because it differs" in hpo("tell", "two", "0", *known, "--value", "mem=91", code=2).err
     assert hpo("show", "two", "--json").json["best"] == []
     hpo("ask", "two")
     hpo("tell", "two", "1", "--report", "step=1 loss=1 cost=1 mem=70")

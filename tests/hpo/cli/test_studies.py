@@ -250,7 +250,9 @@ def test_delete_without_anybody_to_ask_deletes_nothing(hpo: CommandLine, monkeyp
     hpo.run()
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     ended = hpo("delete", "small", "--tracking", "none", code=2)
-    assert ended.err.endswith("hpo: nothing was deleted: there is nobody to ask; to delete without a question: --yes\n")
+    assert ended.err.endswith(
+        "hpo: nothing was deleted: nobody answered the confirmation (no terminal?); add --yes to delete without it\n"
+    )
     assert hpo("list", "--json").json != []
 
 

@@ -160,4 +160,4 @@ def test_output_is_followed_until_the_search_dies(hpo: CommandLine) -> None:
 def test_following_needs_a_log_to_follow(hpo: CommandLine) -> None:
     hpo.run()
     assert "--follow: needs --trial N and --log" in hpo("show", "small", "--follow", code=2).err
-    assert "--log: trial 0 of small printed nothing" in hpo(*FOLLOW, code=2).err
+    assert "--log: trial 0 of small has no log on this machine: it printed nothing" in hpo(*FOLLOW, code=2).err

@@ -197,4 +197,4 @@ def test_what_an_objective_writes_to_hpos_own_pipes_costs_its_attempt_alone(fold
     child.close()
 
     assert [one.how for one in ends] == [Outcome.LOST] * 2
-    assert [one.error for one in ends] == ["it wrote to pipes that are not its own"] * 2
+    assert [one.error for one in ends] == ["it wrote to hpo's internal pipes"] * 2

@@ -164,7 +164,7 @@ def test_a_copy_is_brought_up_to_the_original_and_never_the_other_way(
         copy(one, "small", other)
     with closing(Ledger.open(one, STUDY)) as ledger:
         ledger.begin(finished(13, trials[0].params, 2.5))
-    with pytest.raises(StudyConflict, match="that went its own way: its trial 13 is another one"):
+    with pytest.raises(StudyConflict, match="that has diverged: trial 13 differs; delete one of the two"):
         copy(one, "small", other)
 
 
@@ -200,17 +200,23 @@ def test_what_people_did_to_the_copy_alone_is_not_lost(two: tuple[Address, Addre
     record(one, STUDY, history())
     copy(one, "small", other)
     requests.ask(other, "small", "discard", {"trial": 3, "why": "a wrong disk"})
-    with pytest.raises(StudyConflict, match="a study 'small' whose trial 3 was discarded there, and not here; do the"):
+    with pytest.raises(
+        StudyConflict,
+        match="a study 'small' that has a newer change: trial 3 was discarded there but not here; make the same",
+    ):
         copy(one, "small", other)
     requests.ask(one, "small", "discard", {"trial": 3, "why": "a wrong disk"})
     copy(one, "small", other)
     requests.ask(other, "small", "discard", {"trial": 3, "undo": True})
-    with pytest.raises(StudyConflict, match="whose trial 3 was made to count again there, and not here; do the same"):
+    with pytest.raises(
+        StudyConflict,
+        match="that has a newer change: trial 3 was made to count again there but not here; make the same change",
+    ):
         copy(one, "small", other)
     copy(other, "small", one)
     assert snapshots.read(one, "small").trials[3].state is not State.DISCARDED
     requests.ask(other, "small", "set", {"edits": ["budget.trials=60"]})
-    with pytest.raises(StudyConflict, match=r"where budget\.trials = 60 was set there, and not here"):
+    with pytest.raises(StudyConflict, match=r"that has a newer change: budget\.trials = 60 was set there but not here"):
         copy(one, "small", other)
     requests.ask(one, "small", "set", {"edits": ["budget.trials=60"]})
     requests.ask(one, "small", "set", {"edits": ["budget.trials=70"]})

@@ -118,7 +118,9 @@ def test_a_pruned_trial_is_said_to_stop_and_the_same_news_twice_change_nothing(s
 
     (trial,) = snapshots.read(study.where, "small").trials
     assert (trial.state, trial.value, len(trial.reports)) == (State.PRUNED, 0.25, 2)
-    with pytest.raises(InputError, match=r"trial 0 has ended: pruned with 0\.25; this contradicts it"):
+    with pytest.raises(
+        InputError, match=r"trial 0 has already ended as pruned with 0\.25; .* refused because it differs"
+    ):
         study.tell(asked, 0.9)
 
 
@@ -239,6 +241,7 @@ def test_a_writer_that_is_killed_between_its_work_and_its_answer_is_not_obeyed_t
 def test_requests_leave_nothing_behind_and_damaged_ones_are_refused(address: Address, study: Connection) -> None:
     with closing(Ledger.open(address, small_study(budget={"trials": 4}))) as ledger:
         ledger.set(f"{REQUEST}damaged", {"do": "dance", "time": 1.0})
+        ledger.set(f"{REQUEST}half", {"do": "add", "time": 1.0})
         ledger.set(f"{REQUEST}odd", {"do": ["dance"], "with": [], "time": "noon", "answer": {}})
         ledger.set(
             f"{REQUEST}older", {"do": "add", "with": {"point": {"lr": 1e-4}}, "time": 1.0, "by": "x", "answer": {}}
@@ -246,8 +249,12 @@ def test_requests_leave_nothing_behind_and_damaged_ones_are_refused(address: Add
     study.add(lr=1e-3)
 
     with closing(Ledger.reopen(address, "small")) as ledger:
-        (left,) = ledger.inbox.fresh().values()
-        assert "this hpo knows no such request: 'dance'" in left["answer"]["refused"]
+        left = ledger.inbox.fresh()
+        assert left.keys() == {f"{REQUEST}damaged", f"{REQUEST}half"}
+        unknown = "small: unknown request 'dance'; this version of hpo does not have it"
+        assert left[f"{REQUEST}damaged"]["answer"] == {"refused": unknown}
+        half = "small: the request 'add' must have with, time and by"
+        assert left[f"{REQUEST}half"]["answer"] == {"refused": half}
     with pytest.raises(StudyNotFound, match="there is no study 'smal'"):
         Connection("smal", address).ask()
 

@@ -63,7 +63,8 @@ REFUSED = {
     "0,5,1,complete": 'has 1 more cells than the head, such as "complete"; quote cells with a comma',
     "0.5,1,done": 'state: must be complete, pruned or infeasible, got "done"',
     "0.5,1,discarded": "state: must be complete or pruned, but somebody has discarded it",
-    "0.5,1,pruned": "state: must be complete, because a pruned trial without its curve says nothing",
+    "0.5,1,pruned": "state: must be complete, because the pruned trial has no reports; "
+    "give those of --csv with --reports FILE",
     '0.5,"1,5",complete': 'loss: must be a finite number, got "1,5"; write decimals with a point',
     '"0,5",1,complete': 'lr: must be a number in [0.0001, 1], got "0,5"; write decimals with a point',
     "0.5,inf,complete": 'loss: must be a finite number, got "inf"',

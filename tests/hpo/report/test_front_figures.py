@@ -156,8 +156,8 @@ def test_the_lines_are_the_fronts_after_a_quarter_half_and_all_trials() -> None:
 def test_noisy_values_have_bars_and_places_within_the_error_look_different() -> None:
     study, trials = made.fronted(60, examples=500)
     kinds = drawn(FRONTS["pareto_front"](study, trials))
-    assert kinds["on the front within the error"] > 0
-    assert kinds["beaten within the error"] > 0
+    assert kinds["on the front, uncertain"] > 0
+    assert kinds["perhaps on the front"] > 0
     assert "95% intervals on 500 examples" in FRONTS["pareto_front"](study, trials).caption
 
 

@@ -152,7 +152,7 @@ def test_a_folder_that_something_still_writes_to_is_left_with_a_remark_or_gone(t
         if remarks:
             break
     assert remarks, "no folder was written to in the right moment"
-    assert re.fullmatch(rf"the folder {re.escape(str(folder))} is left: .*", remarks[0])
+    assert re.fullmatch(rf"could not delete the folder {re.escape(str(folder))}: .*; delete it yourself", remarks[0])
     places.tidy(trials, trials[-1])
 
 
@@ -193,7 +193,7 @@ def test_a_folder_of_another_user_is_left_with_a_remark(tmp_path: Path, which: s
             places.tidy([ended], ended)
         finally:
             os.seteuid(0)
-        assert remarks == [f"the folder {folder} is left: Permission denied"]
+        assert remarks == [f"could not delete the folder {folder}: Permission denied; delete it yourself"]
         assert (folder / "weights").exists()
 
 

@@ -130,7 +130,7 @@ def test_a_worker_that_never_says_that_it_started_is_killed_too(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Stopped(ScriptedExecutor):
-        """A worker that is stopped before its first word has left it."""
+        """A worker that is stopped before it has sent its first message."""
 
         def poll(self, timeout: float) -> list[Event]:
             return [event for event in super().poll(timeout) if event.number or isinstance(event, Ended)]
@@ -277,7 +277,7 @@ def test_a_checkpoint_folder_that_cannot_be_removed_does_not_end_the_search(
         assert not any(folder.iterdir())
         assert remarks == []
     else:
-        assert remarks[0] == f"the folder {folder / '0'} is left: Device or resource busy"
+        assert remarks[0] == f"could not delete the folder {folder / '0'}: Device or resource busy; delete it yourself"
 
 
 def test_a_metric_that_is_never_reported_is_said_at_the_first_report(address: Address) -> None:

@@ -33,8 +33,11 @@ def constrained(*texts: str, **changes: Any) -> Any:
         ({"parameters": ["layer < 3"]}, "names 'layer', which is no parameter; did you mean 'layers'?"),
         ({"parameters": ["layers < 3", "width"]}, 'this is a number, got "width"'),
         ({"params": []}, "constraints.params: unknown key"),
-        ({"parameters": ["layers < 1"]}, "at least one point must satisfy them"),
-        ({"parameters": ["layers < 4", "layers > 5"]}, 'none does, got ["layers < 4", "layers > 5"]'),
+        ({"parameters": ["layers < 1"]}, "at least one point must satisfy all of them"),
+        (
+            {"parameters": ["layers < 4", "layers > 5"]},
+            'none of 10,000 random points does, got ["layers < 4", "layers > 5"]',
+        ),
     ],
 )
 def test_what_is_wrong_is_refused_at_reading(constraints: dict[str, Any], message: str) -> None:

@@ -55,7 +55,9 @@ def test_tasks_that_find_no_room_are_said_to_wait(cluster: RayCluster, tmp_path:
             full.send_signal(signal.SIGINT)
             time.sleep(1)
         assert full.wait(60) == 130, full.stderr.read()
-    assert said.startswith("hpo: Ray tasks wait for 1 CPUs, and the 2 workers hold 2 CPUs of 2 CPUs: ")
+    assert said.startswith(
+        "hpo: Ray tasks that your objective starts wait for 1 CPUs; the 2 workers use 2 CPUs of 2 CPUs, so these "
+    )
 
     words += ["--workers", "1"]
     roomy = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
