@@ -1,10 +1,11 @@
-"""Every error that hpo raises on purpose; its class decides the exit code.
+"""The errors that callers see; the class decides the exit code.
 
-HpoError                     exit code 1: the study ran, but failed
+HpoError                     exit code 1: the study, the ledger, Ray or MLflow failed; or `hpo ask` got no trial
 ├── SearchFailed             no trial is complete, or the first trials all failed
 ├── StorageError             the ledger cannot be read or written
 ├── ClusterError             Ray, or a job of a cluster, failed
 ├── TrackingError            MLflow cannot be read, or does not have everything
+├── Unanswered               the driver has not answered a request
 ├── Interrupted              exit code 130: the user ended it
 └── InputError               exit code 2: the input is wrong; nothing was started
     ├── ObjectiveError       the objective cannot be imported, or refuses its parameters
@@ -45,6 +46,10 @@ class ClusterError(HpoError):
 
 class TrackingError(HpoError):
     """MLflow cannot be read, or does not have everything that it should."""
+
+
+class Unanswered(HpoError):
+    """The driver has not answered. The request is saved for it, except one for a lease, which is withdrawn."""
 
 
 class Interrupted(HpoError):

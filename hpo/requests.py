@@ -13,16 +13,12 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from hpo.errors import HpoError, InputError, SearchFailed, StudyLocked
+from hpo.errors import InputError, SearchFailed, StudyLocked, Unanswered
 from hpo.ledger.address import Address
 from hpo.study import Study
 
 # Seconds between two looks for an answer, between two looks for a driver, and until a caller stops waiting.
 LOOK, DRIVER, PATIENCE = 0.1, 0.5, 60.0
-
-
-class Unanswered(HpoError):
-    """The driver has not answered. The request is saved, unless it was for a lease: the driver will handle it."""
 
 
 def ask(where: Address, name: str, do: str, given: Mapping[str, Any], *, patience: float = PATIENCE) -> dict[str, Any]:

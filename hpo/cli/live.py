@@ -11,7 +11,7 @@ import typer
 from hpo import requests, service
 from hpo.cli.options import AsJson, Name, Storage
 from hpo.cli.text import print_json, values_in_words, write
-from hpo.errors import InputError
+from hpo.errors import InputError, Unanswered
 from hpo.ledger.address import DEFAULT_STORAGE
 from hpo.progress import to_stderr
 from hpo.study.budget import BUDGET
@@ -27,7 +27,7 @@ def _ask(storage: str, name: str, do: str, given: dict[str, Any], *, as_json: bo
     """The answer to a request; None where it was printed already, or comes later."""
     try:
         answer = requests.ask(service.open_ledger(storage), name, do, given)
-    except requests.Unanswered as error:
+    except Unanswered as error:
         to_stderr(f"{error}; the request {LATER}")
         return None
     if as_json:
