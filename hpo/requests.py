@@ -27,7 +27,7 @@ def ask(where: Address, name: str, do: str, given: Mapping[str, Any], *, patienc
     Args:
         where: The ledger.
         name: The study.
-        do: What is asked: a command's name; :class:`hpo.search.desk.Desk` has them.
+        do: What is asked: a command's name; :class:`hpo.search.request_handler.RequestHandler` has them.
         given: With what.
         patience: Seconds to wait for a driver's answer.
 
@@ -37,13 +37,13 @@ def ask(where: Address, name: str, do: str, given: Mapping[str, Any], *, patienc
         Unanswered: When the driver does not answer; a request for a lease is withdrawn then.
     """
     from hpo.ledger import lock
-    from hpo.ledger.inbox import Letters
+    from hpo.ledger.inbox import RequestQueue
 
-    with closing(Letters(where, name)) as letters:
-        letter = letters.post(do, given)
+    with closing(RequestQueue(where, name)) as queue:
+        request_id = queue.send(do, given)
         until, driver_at = time.monotonic() + patience, 0.0
         try:
-            while (answer := letters.answer(letter)) is None:
+            while (answer := queue.answer(request_id)) is None:
                 if time.monotonic() >= driver_at:
                     settled = lock.holder(where, name) is None and settle(where, name)
                     driver_at = time.monotonic() + DRIVER
@@ -54,9 +54,9 @@ def ask(where: Address, name: str, do: str, given: Mapping[str, Any], *, patienc
                 time.sleep(LOOK)
         except (Unanswered, KeyboardInterrupt):
             if do in ("ask", "renew"):  # a trial that is leased to nobody would wait for its lease to end
-                letters.withdraw(letter)
+                queue.cancel(request_id)
             raise
-        letters.withdraw(letter)
+        queue.cancel(request_id)
     if "refused" in answer:
         raise InputError(answer["refused"])
     done: dict[str, Any] = answer["done"]
@@ -65,16 +65,16 @@ def ask(where: Address, name: str, do: str, given: Mapping[str, Any], *, patienc
 
 def settle(where: Address, name: str) -> bool:
     """Answers all open requests of a stopped study; False when another process has its lock."""
-    from hpo.search.desk import Desk
     from hpo.search.edited import reopen_edited
     from hpo.search.loop import Search
+    from hpo.search.request_handler import RequestHandler
 
     try:
         ledger = reopen_edited(where, name)
     except StudyLocked:
         return False
     with closing(ledger), suppress(SearchFailed):  # that too many trials in a row have failed, a driver would say
-        Desk(Search(ledger.study, ledger, retry_failed=None), ledger).take_up(fresh=True)
+        RequestHandler(Search(ledger.study, ledger, retry_failed=None), ledger).take_up(fresh=True)
     return True
 
 

@@ -22,7 +22,7 @@ from hpo.study import Study
 from hpo.study.edits import workers
 from hpo.tracking import Tracker
 from hpo.tracking import check as check_tracking
-from hpo.trial import Trial, fruitless
+from hpo.trial import Trial, has_failed
 
 if TYPE_CHECKING:
     from hpo.ledger.ledger import Ledger
@@ -246,7 +246,7 @@ def _publish(
     from hpo import publish as publishing
 
     study, trials = search.study, search.trials
-    status = "FAILED" if fruitless(trials) else "KILLED" if search.interrupted else "FINISHED"
+    status = "FAILED" if has_failed(trials) else "KILLED" if search.interrupted else "FINISHED"
     unwritten = mirroring.drain(mirror, status, study.name, notify, interrupted=search.interrupted)
     if tracking == "none" or unwritten:
         return unwritten, False

@@ -281,7 +281,7 @@ def counts(trials: Iterable[Trial], *, standing: bool = False) -> dict[State, in
     return {state: found[state] for state in (*always, *rare) if state in always or found[state]}
 
 
-def fruitless(trials: Iterable[Trial]) -> bool:
+def has_failed(trials: Iterable[Trial]) -> bool:
     """Whether trials of its own have finished, and none of them is complete: such a study has failed."""
     finished = [trial for trial in own(trials) if trial.finished]
     return bool(finished) and all(trial.state is not State.COMPLETE for trial in finished)

@@ -21,7 +21,7 @@ from hpo.progress import to_stderr
 from hpo.study import Study, load
 from hpo.study.remarks import before_run
 from hpo.tracking import DEFAULT_TRACKING
-from hpo.trial import State, Trial, counts, fruitless
+from hpo.trial import State, Trial, counts, has_failed
 
 
 def run(
@@ -110,7 +110,7 @@ def _report_failures(study: Study, trials: Sequence[Trial], where: Address) -> N
         SearchFailed: When no trial is complete.
     """
     failed = failures(trials, study.name, where)
-    if fruitless(trials):
+    if has_failed(trials):
         last = trials[-1].error
         reason = f": {failed}" if failed else ""
         ending = f". The last one ended with:\n{last}" if last else ""

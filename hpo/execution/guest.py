@@ -16,14 +16,14 @@ from hpo.machine import working_folder
 from hpo.study import Study
 
 # Seconds for which reports may wait for each other: where a pruner decides by them, and where people only look at them.
-HURRY, LEISURE = 0.05, 0.25
+REPORT_PAUSE_PRUNED, REPORT_PAUSE = 0.05, 0.25
 # The module of a notebook or a script, which no other process can import.
 _MAIN = "__main__:"
 
 
 def job(study: Study, umask: int | None = None, code: bytes | None = None) -> Job:
     """What workers need to know of a study; its code is looked for in the working folder, then in its file's folder."""
-    pause = HURRY if study.pruner.name != "none" else LEISURE
+    pause = REPORT_PAUSE_PRUNED if study.pruner.name != "none" else REPORT_PAUSE
     path = (str(Path.cwd()), study.folder)
     settings = study.trial
     warnings = {WARNINGS: os.environ[WARNINGS]} if WARNINGS in os.environ else {}

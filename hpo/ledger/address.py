@@ -101,8 +101,8 @@ def redact(url: str) -> str:
 
 def reason(error: object) -> str:
     """What an error of a database or server says, in one line that is not too long, without passwords."""
-    said = re.split(r" \[SQL: | \(Background on this error", " ".join(str(error).split()))[0]  # for programmers
-    return redact(said)[:300]  # in this order: half an address may hide its password
+    line = re.split(r" \[SQL: | \(Background on this error", " ".join(str(error).split()))[0]  # for programmers
+    return redact(line)[:300]  # in this order: half an address may hide its password
 
 
 def probe(address: Address, *, create: bool) -> None:

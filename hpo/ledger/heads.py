@@ -8,7 +8,7 @@ from typing import Any
 from hpo.best import leading
 from hpo.study import Study
 from hpo.study.budget import BudgetMeter
-from hpo.trial import RETRY_OF, Trial, counts, fruitless, nearest
+from hpo.trial import RETRY_OF, Trial, counts, has_failed, nearest
 
 
 def spent(study: Study, trials: Sequence[Trial]) -> bool:
@@ -25,7 +25,7 @@ def state(study: Study, trials: Sequence[Trial], holder: str | None = None) -> s
     """
     if holder:
         return "running"
-    if fruitless(trials):
+    if has_failed(trials):
         return "failed"
     return "complete" if spent(study, trials) else "stopped"
 

@@ -42,7 +42,7 @@ def me() -> str:
     return f"{user}@{platform.node()}"
 
 
-class Letters:
+class RequestQueue:
     """One process's requests to the writer of a study.
 
     Args:
@@ -69,17 +69,17 @@ class Letters:
             self._store.close()
             raise StudyNotFound(f"there is no study {name!r} in {address}{suggest(name, known)}")
 
-    def post(self, do: str, arguments: Mapping[str, Any]) -> str:
+    def send(self, do: str, arguments: Mapping[str, Any]) -> str:
         """Writes a request; it is durable when this returns its id.
 
         Raises:
             StorageUnusable: When the ledger cannot be written.
         """
-        letter = uuid.uuid4().hex
+        request_id = uuid.uuid4().hex
         request = {"do": do, "with": dict(arguments), "time": time.time(), "by": me()}
         with self._reached("written"):
-            self._store.set_study_user_attr(self._study_id, REQUEST + letter, request)
-        return letter
+            self._store.set_study_user_attr(self._study_id, REQUEST + request_id, request)
+        return request_id
 
     @contextmanager
     def _reached(self, how: str) -> Iterator[None]:
@@ -89,7 +89,7 @@ class Letters:
             why = reason(error.__cause__ or error)
             raise StorageUnusable(f"storage: {self._address} cannot be {how}: {why}") from error
 
-    def answer(self, letter: str) -> dict[str, Any] | None:
+    def answer(self, request_id: str) -> dict[str, Any] | None:
         """The writer's answer; None as long as there is none.
 
         Raises:
@@ -98,16 +98,16 @@ class Letters:
         """
         request = None
         with self._reached("read"), suppress(KeyError):
-            request = self._store.requests(self._study_id).get(REQUEST + letter)
+            request = self._store.requests(self._study_id).get(REQUEST + request_id)
         if not isinstance(request, dict):
             raise StudyNotFound(f"study {self._name!r} was deleted from {self._address}, or made anew, meanwhile")
         answer: dict[str, Any] | None = request.get("answer")
         return answer
 
-    def withdraw(self, letter: str) -> None:
+    def cancel(self, request_id: str) -> None:
         """Removes a request, answered or not."""
         with self._reached("written"):
-            self._store.forget(self._study_id, REQUEST + letter)
+            self._store.forget(self._study_id, REQUEST + request_id)
 
     def close(self) -> None:
         self._store.close()

@@ -18,7 +18,7 @@ from hpo.ledger import REQUEST, STUDY_ATTR
 from hpo.ledger.heads import head
 from hpo.ledger.journal_file import JournalFile, LedgerBusy
 from hpo.ledger.record import Records
-from hpo.ledger.replay import FINISHED, Replay, Unfit, created, shortened
+from hpo.ledger.replay import FINISHED, NeedsFullJournal, Replay, created, shortened
 from hpo.ledger.rows import StoredReports, from_rows, to_row
 from hpo.ledger.summary import SHARE, Entry, Summary, save
 from hpo.study import parse
@@ -67,7 +67,7 @@ class Journal(JournalStorage):
             self._start_at(self._known)
         try:
             super()._sync_with_backend()
-        except Unfit:
+        except NeedsFullJournal:
             self._start_at(None)
             super()._sync_with_backend()
 
@@ -108,7 +108,7 @@ class Journal(JournalStorage):
             self._sync_with_backend()
         try:
             return from_rows(b"".join(self._rows(study_id, records)), self._file.path)
-        except Unfit:
+        except NeedsFullJournal:
             self._read_all()
             return self.trials(study_id, records)
 
@@ -128,7 +128,7 @@ class Journal(JournalStorage):
                 old[study._study_id] if study._study_id in old.keys() - replay.touched else self._entry(study)
                 for study in replay.get_all_studies()
             )
-        except Unfit:
+        except NeedsFullJournal:
             self._read_all()
             return self.summarize()
         summary = self._file.summary(replay.to_resume(), entries)
@@ -157,7 +157,7 @@ class Journal(JournalStorage):
             rows = b"".join(self._rows(study_id, Records(parsed)))
             entry = Entry(about, rows, self._file.path)
             about["head"] = head(parsed, entry.trials())
-        except (StorageError, Unfit):
+        except (StorageError, NeedsFullJournal):
             raise
         except Exception as error:  # whatever a damaged or foreign record leads to
             about["error"] = str(error) if isinstance(error, HpoError) else f"{type(error).__name__}: {error}"
@@ -183,7 +183,7 @@ class Journal(JournalStorage):
             elif number < len(old):
                 yield old[number]
             else:
-                raise Unfit
+                raise NeedsFullJournal
 
     # Writing -------------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from optuna.storages.journal import JournalFileBackend
 from hpo.errors import StorageError, StorageUnusable
 from hpo.ledger import lock
 from hpo.ledger.lines import Sequence, decode_all, encode, pieces_of, rewritten
-from hpo.ledger.replay import PLACE, Unfit
+from hpo.ledger.replay import PLACE, NeedsFullJournal
 from hpo.ledger.summary import Entry, Summary
 
 # The byte that hpo's writers lock while they append; the studies' own bytes lie behind it.
@@ -87,7 +87,7 @@ class JournalFile(JournalFileBackend):
         with self.path.open("rb") as file:
             status = os.fstat(file.fileno())
             if self._inode not in (None, (status.st_dev, status.st_ino)):
-                raise Unfit  # it was replaced
+                raise NeedsFullJournal  # it was replaced
             checked = not rewritten(file.readline())
             file.seek(self._offset)
             while lines := file.readlines(_TOGETHER):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hpo.ledger.sql import Sql
 
 # Seconds to wait for a storage that is not available: in all, between two tries, before a remark, after Ctrl-C.
-PATIENCE, RETRY, QUIET, HURRY = 60.0, 0.5, 3.0, 3.0
+PATIENCE, RETRY, QUIET, SHORT_PATIENCE = 60.0, 0.5, 3.0, 3.0
 
 T = TypeVar("T")
 Notify = Callable[[str], None]
@@ -57,7 +57,7 @@ class Ledger:
         self._records = Records(study)
         self._held = held
         self._notify = notify
-        self._hurry = False
+        self._short_waits = False
         self._reason = ""
         self._since: float | None = None  # when the write began that is under way
         self._watch: threading.Thread | None = None
@@ -308,11 +308,11 @@ class Ledger:
 
     @property
     def _patience(self) -> float:
-        return HURRY if self._hurry else PATIENCE
+        return SHORT_PATIENCE if self._short_waits else PATIENCE
 
-    def hurry(self) -> None:
-        """From now on waits only :data:`HURRY` seconds for the storage: the user wants to end."""
-        self._hurry = True
+    def shorten_waits(self) -> None:
+        """From now on waits only :data:`SHORT_PATIENCE` seconds for the storage: the user wants to end."""
+        self._short_waits = True
 
     def close(self) -> None:
         self._closed.set()

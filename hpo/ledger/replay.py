@@ -32,7 +32,7 @@ FINISHED = FrozenTrial(-1, TrialState.COMPLETE, 0.0, None, None, {}, {}, {}, {},
 _CELLS = {float, int, str, type(None)}
 
 
-class Unfit(Exception):
+class NeedsFullJournal(Exception):
     """The next lines need more of earlier trials than the summary has: everything must be read."""
 
 
@@ -188,7 +188,7 @@ class Replay(JournalStorageReplayResult):
     def _apply_set_trial_param(self, log: dict[str, Any]) -> None:
         study = self._studies.get(self._trial_id_to_study_id.get(log["trial_id"], -1))
         if self.partial and study is not None and STUDY_ATTR in study.user_attrs:
-            raise Unfit  # whether it is compatible depends on finished trials
+            raise NeedsFullJournal  # whether it is compatible depends on finished trials
         super()._apply_set_trial_param(log)
 
 

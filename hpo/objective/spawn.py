@@ -149,9 +149,9 @@ def _end(process: subprocess.Popen[bytes], mark: bytes, grace: float) -> None:
     """Asks the program and all that it started to end, and kills what is left after ``grace`` seconds."""
     left = _send(signal.SIGTERM, process, mark)
     deadline = time.monotonic() + grace
-    room = PIPE
+    bytes_left = PIPE
     while left and time.monotonic() < deadline:
-        room -= _drain(process, room)  # or a program that says goodbye at length would wait for a reader
+        bytes_left -= _drain(process, bytes_left)  # or a program that says goodbye at length would wait for a reader
         time.sleep(0.01)
         process.poll()
         left = _send(0, process, mark)
@@ -159,12 +159,12 @@ def _end(process: subprocess.Popen[bytes], mark: bytes, grace: float) -> None:
         _send(signal.SIGKILL, process, mark)
     with suppress(subprocess.TimeoutExpired):  # a process that survives a kill is left to the system
         process.wait(5.0)
-    _drain(process, room)
+    _drain(process, bytes_left)
 
 
-def _drain(process: subprocess.Popen[bytes], room: int) -> int:
-    """Reads what is there, but not for ever; logs as much of it as there is room for, and returns how much that is."""
-    said = 0
+def _drain(process: subprocess.Popen[bytes], bytes_left: int) -> int:
+    """Reads what is there, but not for ever; logs at most ``bytes_left`` bytes of it, and returns how many."""
+    logged = 0
     for stream in (process.stdout, process.stderr):
         assert stream is not None
         os.set_blocking(stream.fileno(), False)
@@ -172,9 +172,9 @@ def _drain(process: subprocess.Popen[bytes], room: int) -> int:
             for _ in range(PIPE // PART):
                 if not (chunk := os.read(stream.fileno(), PART)):
                     break
-                _log(chunk[: room - said])
-                said += len(chunk[: room - said])
-    return said
+                _log(chunk[: bytes_left - logged])
+                logged += len(chunk[: bytes_left - logged])
+    return logged
 
 
 def _send(sign: int, process: subprocess.Popen[bytes], mark: bytes) -> bool:

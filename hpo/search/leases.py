@@ -54,7 +54,7 @@ class Leases:
         search = self._search
         seconds = request.take("seconds", number(0, LONGEST, above=True))
         for running in search.leased.values():
-            if running.trial.notes[LEASE]["id"] == request.letter:  # by a writer that died before it could answer
+            if running.trial.notes[LEASE]["id"] == request.id:  # by a writer that died before it could answer
                 return self._leased(running)
         if search.interrupted:
             return None  # the next process with the lock answers
@@ -69,7 +69,7 @@ class Leases:
         now = time.time()
         running = Running(replace(trial, started=now, worker=request.by), started=time.monotonic())
         search.leased[trial.number] = running
-        lease = {"id": request.letter, "by": request.by, "since": now, "attempt": trial.attempt}
+        lease = {"id": request.id, "by": request.by, "since": now, "attempt": trial.attempt}
         self._note(running, lease | {"until": now + seconds})
         return self._leased(running)
 
@@ -77,11 +77,11 @@ class Leases:
         """Lets a lease last longer."""
         trial = request.trial(self._search.trials)
         expired = self._expired.get(trial.number)
-        if expired and expired.trial.notes[LEASE].get("renewed") == request.letter:
+        if expired and expired.trial.notes[LEASE].get("renewed") == request.id:
             return self._leased(expired)  # by a writer that died before it could answer; it has run out since
         running = self._held(request, trial)
         until = time.time() + request.take("seconds", number(0, LONGEST, above=True))
-        self._note(running, running.trial.notes[LEASE] | {"until": until, "renewed": request.letter})
+        self._note(running, running.trial.notes[LEASE] | {"until": until, "renewed": request.id})
         return self._leased(running)
 
     def _note(self, running: Running, lease: dict[str, Any]) -> None:
@@ -192,11 +192,11 @@ class Leases:
         lease = running.trial.notes[LEASE]
         if "step" in given:
             step = read_value(Place(request.command, "report.step"), given["step"], integer(1, LARGEST_STEP))
-        elif lease.get("heard") == request.letter:  # by a writer that died before it could answer
+        elif lease.get("heard") == request.id:  # by a writer that died before it could answer
             step = lease["step"]
         else:
             step = _next_step(last)
-            self._note(running, lease | {"heard": request.letter, "step": step})
+            self._note(running, lease | {"heard": request.id, "step": step})
         before = next((report for report in last.reports if report.step == step), None)
         if before is None:
             if step < _next_step(last):

@@ -18,8 +18,8 @@ from hpo.errors import ObjectiveError, SearchFailed
 from hpo.execution import Ended, Event, Executor, Outcome, Printed, Reported, Resizable, Started, Task
 from hpo.ledger.ledger import Ledger
 from hpo.search.advisor import Advisor
-from hpo.search.desk import Desk
 from hpo.search.folders import TrialFolders
+from hpo.search.request_handler import RequestHandler
 from hpo.search.resumed import as_found, leases, to_retry
 from hpo.search.running import Running, fresh
 from hpo.study import Study
@@ -76,7 +76,7 @@ class Search:
         self.waiting = deque(trial for trial in self.trials if not (trial.finished or trial.number in self.leased))
         self._adopt(study)
         self.retries = deque(to_retry(self.trials, study.trial.stop_after_failures, retry_failed))
-        self._desk = Desk(self, ledger)
+        self._requests = RequestHandler(self, ledger)
         if folders is not None:
             folders.tidy(self.trials)
         self._ended = self._failures = 0  # trials of this run, and how many of the latest have failed in a row
@@ -94,7 +94,7 @@ class Search:
         """
         self.executor, self._watchers = executor, watchers
         while self.running or not (self.done or self.interrupted):
-            self._desk.take_up()
+            self._requests.take_up()
             while executor.free and (trial := self.take()) is not None:
                 self._submit(trial)
             for event in executor.poll(TICK):
@@ -127,7 +127,7 @@ class Search:
             stop: End the running trials at their next report; the next run of the study runs them again.
         """
         self.interrupted = True
-        self._ledger.hurry()
+        self._ledger.shorten_waits()
         if stop:
             for number in self.running:
                 self._stop(number)

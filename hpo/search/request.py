@@ -21,7 +21,7 @@ class Request:
     """What somebody asks.
 
     Attributes:
-        letter: Its id.
+        id: Its id.
         do: What is to be done: the command's name.
         given: With what.
         time: When it was asked, in seconds since the epoch.
@@ -29,7 +29,7 @@ class Request:
         study: The study's name, for messages.
     """
 
-    letter: str
+    id: str
     do: str
     given: Mapping[str, Any]
     time: float
@@ -37,7 +37,7 @@ class Request:
     study: str
 
     @classmethod
-    def read(cls, letter: str, stored: Mapping[str, Any], study: str, known: Collection[str]) -> Request:
+    def read(cls, request_id: str, stored: Mapping[str, Any], study: str, known: Collection[str]) -> Request:
         """A request from its attribute.
 
         Raises:
@@ -51,7 +51,7 @@ class Request:
             raise InputError(f"{study}: {rule}", key="do", value=do)
         if not whole:
             raise InputError(f"{study}: the request {do!r} must have with, time and by", key="do", value=do)
-        return cls(letter, do, given or {}, float(moment or 0), str(by), study)
+        return cls(request_id, do, given or {}, float(moment or 0), str(by), study)
 
     @property
     def command(self) -> str:
@@ -77,7 +77,7 @@ class Request:
 
     def mark(self) -> dict[str, Any]:
         """What is noted with a trial that it makes or ends."""
-        return {"do": self.do, "request": self.letter, "time": self.time, "by": self.by}
+        return {"do": self.do, "request": self.id, "time": self.time, "by": self.by}
 
     def trial(self, trials: Sequence[Trial], number: Any = ABSENT) -> Trial:
         """The trial that it names.

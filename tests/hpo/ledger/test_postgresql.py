@@ -143,7 +143,7 @@ def test_a_server_that_is_stopped_is_waited_for_with_a_word_and_a_bound(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledger, "QUIET", 0.2)
-    monkeypatch.setattr(ledger, "HURRY", 1.0)
+    monkeypatch.setattr(ledger, "SHORT_PATIENCE", 1.0)
     remarks: list[str] = []
     held = Ledger.open(address, small_study(), remarks.append)
     advisor = Advisor(small_study(), [])
@@ -154,7 +154,7 @@ def test_a_server_that_is_stopped_is_waited_for_with_a_word_and_a_bound(
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> %s", (own,)
         ).fetchall()
     stopped = [int(pid) for (pid,) in rows]
-    interrupt = threading.Timer(1.0, held.hurry)  # what Ctrl-C does
+    interrupt = threading.Timer(1.0, held.shorten_waits)  # what Ctrl-C does
     try:
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)

@@ -22,7 +22,7 @@ from hpo.errors import InputError, StudyNotFound
 from hpo.execution import Event
 from hpo.ledger import REQUEST, snapshots
 from hpo.ledger.address import Address, parse
-from hpo.ledger.inbox import Letters
+from hpo.ledger.inbox import RequestQueue
 from hpo.ledger.ledger import Ledger
 from hpo.requests import Connection
 from hpo.search.loop import Search
@@ -169,16 +169,16 @@ def test_what_a_writer_did_before_it_died_is_answered_and_not_done_again(
         study.tell(ended, 0.25)
     before = snapshots.read(study.where, "small")
 
-    with closing(Letters(study.where, "small")) as letters:
-        letter = letters.post(do, wanted)
+    with closing(RequestQueue(study.where, "small")) as queue:
+        request_id = queue.send(do, wanted)
         for dies_at in range(1, 20):
             if not dies(monkeypatch, dies_at, lambda: requests.settle(study.where, "small")):
                 break
-        answer = letters.answer(letter)
+        answer = queue.answer(request_id)
         assert answer is not None
         assert "done" in answer, answer
         assert dies_at > 2  # it died at least once on the way
-        letters.withdraw(letter)
+        queue.cancel(request_id)
 
     after = snapshots.read(study.where, "small")
     new = len(after.trials) - len(before.trials)
@@ -193,11 +193,11 @@ def test_what_a_writer_did_before_it_died_is_answered_and_not_done_again(
 
 def test_an_edit_is_undone_whoever_dies(study: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     study.request("set", edits=["budget.trials=9", "pruner.name=median"])
-    with closing(Letters(study.where, "small")) as letters:
-        letter = letters.post("set", {"reset": ["budget.trials"]})
+    with closing(RequestQueue(study.where, "small")) as queue:
+        request_id = queue.send("set", {"reset": ["budget.trials"]})
         settle = partial(requests.settle, study.where, "small")
         deaths = next(at - 1 for at in range(1, 20) if not dies(monkeypatch, at, settle))
-        answer = letters.answer(letter)
+        answer = queue.answer(request_id)
     assert answer is not None
     assert answer["done"] == {"edits": [], "reset": [{"key": "budget.trials", "before": "9", "now": False}]}
     assert deaths > 1
@@ -223,16 +223,16 @@ requests.settle(parse(sys.argv[1]), "small")
 
 
 def test_a_writer_that_is_killed_between_its_work_and_its_answer_is_not_obeyed_twice(study: Connection) -> None:
-    with closing(Letters(study.where, "small")) as letters:
-        letter = letters.post("add", {"point": {"lr": 1e-4}})
+    with closing(RequestQueue(study.where, "small")) as queue:
+        request_id = queue.send("add", {"point": {"lr": 1e-4}})
         killed = subprocess.run([sys.executable, "-c", KILLED, study.where.url], timeout=120, check=False)
         assert killed.returncode == -signal.SIGKILL
         assert len(states(study.where)) == 1
-        assert letters.answer(letter) is None
+        assert queue.answer(request_id) is None
 
         assert study.add(lr=1e-3) == 1  # it does what is left over, too
 
-        answer = letters.answer(letter)
+        answer = queue.answer(request_id)
         assert answer is not None
         assert answer["done"]["number"] == 0
     assert len(states(study.where)) == 2

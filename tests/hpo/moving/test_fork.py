@@ -30,7 +30,7 @@ from hpo.study import Study, load
 from hpo.study import parse as parse_study
 from hpo.study.budget import BudgetMeter
 from hpo.study.inherit import changes, fitted
-from hpo.trial import FROM, Direction, State, Trial, fruitless, own
+from hpo.trial import FROM, Direction, State, Trial, has_failed, own
 
 WIDE = {"lr": {"low": 0.1, "high": 2.0}, "drop": {"low": 0.0, "high": 0.5, "was": 0.0}}
 
@@ -200,8 +200,8 @@ def test_inherited_trials_are_no_evidence_and_no_running_time_of_the_new_study(w
     used = usage(trials)
     assert used is not None
     assert used.busy == 3.0
-    assert not fruitless(trials[:6])
-    assert fruitless([*trials[:6], Trial(6, {}, 1, State.FAILED)])
+    assert not has_failed(trials[:6])
+    assert has_failed([*trials[:6], Trial(6, {}, 1, State.FAILED)])
     assert own(trials) == trials[6:]
 
 

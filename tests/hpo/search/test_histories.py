@@ -18,7 +18,7 @@ from hpo import requests, transfers
 from hpo.errors import InputError
 from hpo.ledger import snapshots
 from hpo.ledger.address import Address, parse
-from hpo.ledger.inbox import Letters
+from hpo.ledger.inbox import RequestQueue
 from hpo.ledger.journal_file import JournalFile
 from hpo.ledger.ledger import Ledger
 from hpo.moving.export import report_rows, trial_rows
@@ -240,12 +240,12 @@ class Real:
         Ledger.open(self.ledger, study_of("base")).close()
 
     def request(self, name: str, do: str, deaths: list[Any], **given: Any) -> None:
-        with closing(Letters(self.ledger, name)) as letters:
-            letter = letters.post(do, given)
+        with closing(RequestQueue(self.ledger, name)) as queue:
+            request_id = queue.send(do, given)
             self._again(lambda: requests.settle(self.ledger, name), deaths)
-            answer = letters.answer(letter)
+            answer = queue.answer(request_id)
             assert answer is not None
-            letters.withdraw(letter)
+            queue.cancel(request_id)
         if "refused" in answer:
             raise Refused
 

@@ -24,7 +24,7 @@ from hpo.search.advisor import Advisor
 from hpo.search.folders import TrialFolders
 from hpo.search.loop import Search
 from hpo.testing.fakes import Move, Script, ScriptedExecutor
-from hpo.trial import RETRY_OF, Direction, State, best_first, fruitless
+from hpo.trial import RETRY_OF, Direction, State, best_first, has_failed
 
 
 @pytest.fixture
@@ -424,7 +424,7 @@ def test_a_study_that_is_all_infeasible_has_failed(address: Address) -> None:
     run = search(address, small_study(), ScriptedExecutor(say((Outcome.INFEASIBLE, "MemoryError"))))
 
     assert len(run.trials) == 6
-    assert fruitless(run.trials)
+    assert has_failed(run.trials)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hpo.search.loop import Search
 
 
-class Desk:
+class RequestHandler:
     """Takes up what is asked of a search.
 
     Args:
@@ -98,19 +98,20 @@ class Desk:
 
     def _set(self, request: Request) -> dict[str, Any]:
         search = self._search
-        study, edits, letter = search.study, from_json(self._ledger.get(EDITS_ATTR, ())), request.letter
-        if any(letter in (edit.request, edit.undone) for edit in edits):  # by a writer that died before it could answer
-            study = holding(study, edits, letter)
+        study, edits, request_id = search.study, from_json(self._ledger.get(EDITS_ATTR, ())), request.id
+        # By a writer that died before it could answer.
+        if any(request_id in (edit.request, edit.undone) for edit in edits):
+            study = holding(study, edits, request_id)
         else:
             wanted, reset = request.take("edits", _texts), request.take("reset", _texts)
             if not wanted and not reset:
                 raise request.refusal("needs KEY=VALUE, or --reset KEY", "edits")
             if reset:
-                study, edits = undone(study, edits, reset, request=letter, by=request.by)
+                study, edits = undone(study, edits, reset, request=request_id, by=request.by)
             if wanted:
                 file = self._ledger.get(FILE_ATTR) or study.resolved
-                study, edits = edited(study, edits, wanted, file, request=letter, time=request.time, by=request.by)
-        mine = [edit for edit in edits if edit.request == letter]
+                study, edits = edited(study, edits, wanted, file, request=request_id, time=request.time, by=request.by)
+        mine = [edit for edit in edits if edit.request == request_id]
         count, executor = workers(mine), search.executor
         if count and executor and not isinstance(executor, Resizable):
             rule = (
@@ -133,7 +134,7 @@ class Desk:
             "reset": [
                 {"key": edit.key, "before": edit.text, "now": running and edit.live and edit.key != WORKERS}
                 for edit in edits
-                if edit.undone == letter
+                if edit.undone == request_id
             ],
         }
 
@@ -153,7 +154,7 @@ class Desk:
     def _made_by(self, request: Request) -> list[Trial]:
         """The trials that a request has made, perhaps by a writer that died before it could answer."""
         made = [trial for trial in self._search.trials if BY_HAND in trial.notes]
-        return [trial for trial in made if trial.notes[BY_HAND]["request"] == request.letter]
+        return [trial for trial in made if trial.notes[BY_HAND]["request"] == request.id]
 
     def _stop(self, request: Request) -> dict[str, Any] | None:
         search, trial = self._search, request.trial(self._search.trials)
