@@ -20,19 +20,23 @@ REST   := slow or mnist or browser or containers or torch or campaign or chapter
 # Where the tests of `make quick` are.
 QUICK  := tests/test_docs.py tests/test_import_rules.py tests/test_readme.py tests/trainer $(addprefix tests/hpo/,study samplers pruners search objective compare insight)
 
+# Most tests write to a disk and wait for it; in memory, where 4 GB of it are free for files, they do not.
+define in_memory
+@free=$$(df -k /dev/shm 2>/dev/null | awk 'END {print $$4}'); \
+	if [ "$${free:-0}" -ge 4000000 ]; then \
+		TMPDIR=$$(mktemp -d /dev/shm/hpo-XXXXXX) && chmod 711 "$$TMPDIR" && export TMPDIR; \
+		trap 'rm -rf "$$TMPDIR"' EXIT; trap 'exit 130' INT TERM; \
+	fi; \
+	$(1)
+endef
+
 .PHONY: study test test-all test-rest quick check chapter chaos secrets format clean
 
 study: $(VENV)/.installed
 	$(VENV)/bin/hpo run studies/digits.toml
 
-# Most tests write to a disk and wait for it; in memory, where 4 GB of it are free for files, they do not.
 test: $(VENV)/.installed-test
-	@free=$$(df -k /dev/shm 2>/dev/null | awk 'END {print $$4}'); \
-	if [ "$${free:-0}" -ge 4000000 ]; then \
-		TMPDIR=$$(mktemp -d /dev/shm/hpo-XXXXXX) && chmod 711 "$$TMPDIR" && export TMPDIR; \
-		trap 'rm -rf "$$TMPDIR"' EXIT; trap 'exit 130' INT TERM; \
-	fi; \
-	$(TEST) $(PYTEST)
+	$(call in_memory,$(TEST) $(PYTEST))
 
 test-all: $(VENV)/.installed-test
 	HPO_TEST_DEPTH=full $(TEST) -m 'not experiment' $(PYTEST)
@@ -42,7 +46,7 @@ test-rest: $(VENV)/.installed-test
 	HPO_TEST_DEPTH=full $(TEST) -m '($(REST) or hypothesis) and not experiment' $(PYTEST)
 
 quick: $(VENV)/.installed-test
-	$(TEST) -m 'not (processes or servers or $(REST) or experiment)' $(QUICK) $(PYTEST)
+	$(call in_memory,$(TEST) -m 'not (processes or servers or $(REST) or experiment)' $(QUICK) $(PYTEST))
 
 chapter: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(PYTHON) -m chapter

@@ -21,6 +21,8 @@ from hpo.objective import contract
 from hpo.objective.contract import Objective, check, reports
 from hpo.study.command import Command
 
+pytestmark = pytest.mark.processes
+
 SHELL = "/bin/sh"
 PARAMS = {"lr": 0.5, "name": "two words", "hidden": [10, 10], "flag": True}
 

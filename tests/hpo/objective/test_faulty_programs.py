@@ -18,6 +18,8 @@ from hpo.objective import contract
 from hpo.objective.contract import reports
 from hpo.study.command import Command
 
+pytestmark = pytest.mark.processes
+
 
 def command(script: str, **how: Any) -> Command:
     text = textwrap.dedent(script).replace("{", "{{").replace("}", "}}")
