@@ -270,7 +270,7 @@ def test_studies_with_several_objectives_are_compared_by_hypervolume(fronts: Com
     assert (fronts.folder / "figure" / "comparison.svg").exists()
 
     said = fronts("compare", "near", "far").out
-    assert "minimize loss, minimize size: compared by the share" in " ".join(said.split())
+    assert "minimize loss, minimize size: compared by hypervolume: the share" in " ".join(said.split())
     assert "hypervolume, maximize, on a common budget of 8 trials" in said
 
 
