@@ -15,6 +15,7 @@ from typing import Any
 
 from hpo.errors import InputError, SearchFailed, StudyLocked, Unanswered
 from hpo.ledger.address import Address
+from hpo.search.request import LEASE_SECONDS
 from hpo.study import Study
 
 # Seconds between two looks for an answer, between two looks for a driver, and until a caller stops waiting.
@@ -125,7 +126,7 @@ class Connection:
     name: str
     where: Address = field(repr=False)
 
-    def ask(self, lease: float = 600.0) -> Asked | None:
+    def ask(self, lease: float = LEASE_SECONDS) -> Asked | None:
         """A trial to run; None when the budget allows none now.
 
         Args:
@@ -134,7 +135,7 @@ class Connection:
         found = self.request("ask", seconds=lease)
         return None if found["number"] is None else _asked(found)
 
-    def renew(self, asked: Asked | int, lease: float = 600.0) -> Asked:
+    def renew(self, asked: Asked | int, lease: float = LEASE_SECONDS) -> Asked:
         """Has a lease last ``lease`` seconds from now on."""
         return _asked(self.request("renew", seconds=lease, **_named(asked)))
 

@@ -22,6 +22,7 @@ from hpo import requests
 from hpo.errors import HpoError, InputError, StorageError
 from hpo.ledger import snapshots
 from hpo.ledger.address import Address
+from hpo.search.request import LEASE_SECONDS
 from hpo.text import suggest
 
 # What may be asked, with the keys of its body, each with whether it must be there. The same names as the commands have.
@@ -165,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(400, {"error": f"POST /{do}: {wrong}"})
             return
         if do in ("ask", "renew"):
-            given.setdefault("seconds", 600)
+            given.setdefault("seconds", LEASE_SECONDS)
         if do == "retry":
             given.setdefault("trials", [])
         self._work(lambda: requests.ask(self.server.where, self.server.name, do, given))

@@ -15,6 +15,7 @@ from hpo.cli.text import print_json, values_in_words, write
 from hpo.errors import HpoError, InputError
 from hpo.ledger.address import DEFAULT_STORAGE, Address
 from hpo.machine import expand
+from hpo.search.request import LEASE_SECONDS
 from hpo.study import load
 from hpo.text import value
 
@@ -42,7 +43,7 @@ def _open(text: str, storage: str) -> tuple[str, Address]:
 
 def ask(
     study: Study,
-    lease: Lease = "10m",
+    lease: Lease = f"{LEASE_SECONDS / 60:g}m",
     renew: Annotated[
         int | None,
         typer.Option(metavar="N", min=0, help="Keep trial N for --lease from now on instead.", show_default=False),

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from hpo.search.loop import Search
 
 T = TypeVar("T")
+# Seconds that a lease lasts unless the request says otherwise.
+LEASE_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
