@@ -22,25 +22,9 @@ from hpo import requests
 from hpo.errors import HpoError, InputError, StorageError
 from hpo.ledger import snapshots
 from hpo.ledger.address import Address
-from hpo.search.request import LEASE_SECONDS
+from hpo.search.request import LEASE_SECONDS, ONE_OF, REQUESTS
 from hpo.text import suggest
 
-# What may be asked, with the keys of its body, each with whether it must be there. The same names as the commands have.
-REQUESTS: dict[str, dict[str, bool]] = {
-    "ask": {"seconds": False},
-    "renew": {"trial": True, "seconds": False, "lease": False},
-    "tell": {
-        **{"trial": True, "value": False, "report": False, "failed": False, "infeasible": False},
-        "lease": False,
-    },
-    "add": {"point": True},
-    "set": {"edits": False, "reset": False},
-    "stop-trial": {"trial": True},
-    "discard": {"trial": True, "why": False, "undo": False},
-    "retry": {"trials": False},
-}
-# The keys of which a body needs one.
-ONE_OF = {"tell": ("value", "report", "failed", "infeasible"), "set": ("edits", "reset"), "discard": ("why", "undo")}
 # Bytes of a request's body; seconds for which a silent client keeps a thread.
 LARGEST, SILENT = 1 << 20, 30.0
 HOSTS = ("127.0.0.1", "localhost")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +14,22 @@ if TYPE_CHECKING:
     from hpo.search.loop import Search
 
 T = TypeVar("T")
+# What may be asked, with its keys, each with whether it must be there. The same names as the commands have.
+REQUESTS: dict[str, dict[str, bool]] = {
+    "ask": {"seconds": False},
+    "renew": {"trial": True, "seconds": False, "lease": False},
+    "tell": {
+        **{"trial": True, "value": False, "report": False, "failed": False, "infeasible": False},
+        "lease": False,
+    },
+    "add": {"point": True},
+    "set": {"edits": False, "reset": False},
+    "stop-trial": {"trial": True},
+    "discard": {"trial": True, "why": False, "undo": False},
+    "retry": {"trials": False},
+}
+# The keys of which a request needs one.
+ONE_OF = {"tell": ("value", "report", "failed", "infeasible"), "set": ("edits", "reset"), "discard": ("why", "undo")}
 # Seconds that a lease lasts unless the request says otherwise.
 LEASE_SECONDS = 600.0
 
@@ -39,7 +55,7 @@ class Request:
     study: str
 
     @classmethod
-    def read(cls, request_id: str, stored: Mapping[str, Any], study: str, known: Collection[str]) -> Request:
+    def read(cls, request_id: str, stored: Mapping[str, Any], study: str) -> Request:
         """A request from its attribute.
 
         Raises:
@@ -48,7 +64,7 @@ class Request:
         do, given = stored.get("do"), stored.get("with")
         moment, by = stored.get("time"), stored.get("by")
         whole = isinstance(given, Mapping) and isinstance(moment, int | float) and isinstance(by, str)
-        if not isinstance(do, str) or do not in known:
+        if not isinstance(do, str) or do not in REQUESTS:
             rule = f"unknown request {do!r}; this version of hpo does not have it"
             raise InputError(f"{study}: {rule}", key="do", value=do)
         if not whole:

@@ -74,7 +74,7 @@ class RequestHandler:
     def _answer(self, key: str, stored: dict[str, Any]) -> None:
         failed: SearchFailed | None = None
         try:
-            request = Request.read(key.removeprefix(REQUEST), stored, self._search.study.name, self._work)
+            request = Request.read(key.removeprefix(REQUEST), stored, self._search.study.name)
             done = self._work[request.do](request)
             if done is None:  # not yet
                 return

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from hpo import serve
 from hpo.ledger import snapshots
 from hpo.ledger.address import parse
+from hpo.search.request import REQUESTS
 from hpo.trial import State
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -110,4 +110,4 @@ def test_the_lines_with_curl_do_what_the_page_says(tmp_path: Path) -> None:
 
 
 def test_the_page_names_every_request_of_the_server() -> None:
-    assert all(f"/{do}`" in PAGE or f"`POST /{do}" in PAGE for do in serve.REQUESTS)
+    assert all(f"/{do}`" in PAGE or f"`POST /{do}" in PAGE for do in REQUESTS)
