@@ -1,7 +1,4 @@
-"""What this machine has, what slows it down, and the data sets that installed packages offer to it.
-
-These are entry points of the group :data:`GROUP`, for ``hpo fetch`` and ``hpo doctor``.
-"""
+"""What this machine has, what a study would connect to, and what slows it down: for ``hpo doctor``."""
 
 from __future__ import annotations
 
@@ -11,23 +8,22 @@ import socket
 import threading
 from collections.abc import Callable
 from http.client import HTTPException
-from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
-from pathlib import Path
-from typing import Any, Protocol
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import hpo
-from hpo.afterwards import unfinished
+from hpo import datasets
+from hpo.background import unfinished
 from hpo.errors import InputError
-from hpo.ledger.address import parse, probe, redact
+from hpo.ledger.address import parse, probe
 from hpo.machine import usable_cores
 from hpo.service import open_ledger
-from hpo.text import suggest
+from hpo.text import redact
 from hpo.tracking import check as check_tracking
 
-GROUP = "hpo.datasets"
 PACKAGES = ("numpy", "optuna", "ray", "mlflow", "psycopg")
 # Settings that make OpenBLAS use an older kernel than the processor has.
 FORCING = ("OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES")
@@ -49,7 +45,7 @@ def facts(storage: str, tracking: str) -> dict[str, Any]:
         "ray_address": _bounded(_ray, os.environ.get("RAY_ADDRESS", "")),
         "storage": _bounded(_storage, storage),
         "tracking": _bounded(_tracking, tracking),
-        **_status(),
+        **datasets.states(),
     }
     return found | {"warnings": [*_warnings(found), *_pages(storage)]}
 
@@ -156,59 +152,3 @@ def _warnings(found: dict[str, Any]) -> list[str]:
     if os.environ.get("PYTHONDONTWRITEBYTECODE"):
         warnings.append("PYTHONDONTWRITEBYTECODE is set: packages installed without byte code are imported more slowly")
     return warnings
-
-
-# Data sets ---------------------------------------------------------------------------------------------------------
-
-
-class Dataset(Protocol):
-    """What an entry point of :data:`GROUP` refers to."""
-
-    def fetch(self, mirror: str | None = None, *, progress: bool = True) -> Path:
-        """Downloads what is missing, checks it, and returns the folder; ``ValueError`` or ``OSError`` if it cannot."""
-
-    def check(self) -> None:
-        """Raises ``ValueError`` or ``OSError``, saying what to do, when the data is missing or damaged."""
-
-
-def datasets() -> dict[str, EntryPoint]:
-    """The data sets of all installed packages, by name."""
-    return {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)}
-
-
-def fetch(name: str, mirror: str | None = None, *, progress: bool = True) -> Path:
-    """Downloads a data set into the cache, and checks it.
-
-    Args:
-        name: The entry point's name.
-        mirror: A folder on the web that holds the original files; None for the data set's own.
-        progress: Show a progress bar on standard error.
-
-    Returns:
-        The folder of the files.
-
-    Raises:
-        InputError: When there is no such data set, or it cannot be fetched.
-    """
-    known = datasets()
-    if name not in known:
-        hint = suggest(name, known) or f"; no installed package offers any (entry points of {GROUP!r})"
-        raise InputError(f"fetch: there is no data set {name!r}{hint}", key="fetch", value=name)
-    dataset: Dataset = known[name].load()
-    try:
-        return dataset.fetch(mirror, progress=progress)
-    except (ValueError, OSError) as error:
-        raise InputError(f"fetch: {error}", key="fetch", value=name) from error
-
-
-def _status() -> dict[str, str]:
-    """For each data set ``"there"``, or what is wrong and what to do."""
-    states = {}
-    for name, entry in datasets().items():
-        try:
-            entry.load().check()
-        except Exception as error:  # another package's code: one that is broken must not hide the others
-            states[name] = str(error)
-        else:
-            states[name] = "there"
-    return states

@@ -10,10 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpo.ledger.address import redact
 from hpo.machine import absolute_uri
 from hpo.progress import Notify, announced, to_stderr
 from hpo.study import Study
+from hpo.text import redact
 from hpo.tracking import NoTracker, Tracker
 from hpo.trial import Trial
 

@@ -1,4 +1,4 @@
-"""What becomes of a study: its page in MLflow with report and model, and its test score."""
+"""A study's page in MLflow: description, data sets, files, report and model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -15,20 +14,16 @@ from typing import TYPE_CHECKING, Any
 import hpo
 from hpo import objective
 from hpo.best import front_of
-from hpo.errors import HpoError, InputError, SearchFailed
 from hpo.execution.guest import Guest, GuestFailed
-from hpo.ledger.address import Address, reason, redact
-from hpo.machine import absolute_uri
+from hpo.ledger.address import Address
 from hpo.progress import Notify, announced, to_stderr
 from hpo.search.folders import FILES, found_folder
 from hpo.study import Study
 from hpo.study.command import Command
-from hpo.study.constraints import why_no_best
-from hpo.text import number
-from hpo.trial import State, Trial, best_first, counts_as_best
+from hpo.text import reason
+from hpo.trial import State, Trial, best_first
 
 if TYPE_CHECKING:
-    from hpo.ledger.snapshots import Snapshot
     from hpo.tracking.mlflow.page import Page
 
 # The arguments of a study's `model`.
@@ -144,22 +139,24 @@ def _model(
 
     With several objectives this is the trial of the front that is best by the first.
     """
+    from hpo.tracking.mlflow.registry import is_champion, register
+
     ranked = front_of(trials, study.objectives)
-    if study.model is None or not ranked or page.is_champion(ranked[0]):
+    if study.model is None or not ranked or is_champion(page, ranked[0]):
         return
     chosen = ranked[0]
     kept = found_folder(where.folder, study.name, uid, chosen.number)
     notice = f"making a model of trial {chosen.number} for MLflow; press Ctrl-C to skip it"
     with announced(notice, notify), TemporaryDirectory() as folder:
         made = guest.call(make_model, study, chosen, folder, kept)
-        page.register(chosen, lambda path, ids: guest.call(save_model, path, made, ids))
+        register(page, chosen, lambda path, ids: guest.call(save_model, path, made, ids))
 
 
 def make_model(study: Study, chosen: Trial, folder: str, kept: Path | None) -> Mapping[str, Any]:
     """What the study's ``model`` makes of a trial, in ``folder``, from the files that were kept of it."""
     from threadpoolctl import threadpool_limits
 
-    from hpo.tracking.mlflow.page import MODEL_KEYS
+    from hpo.tracking.mlflow.registry import MODEL_KEYS
 
     assert study.model is not None
     make = objective.resolve(study.model, MODEL_ARGUMENTS)
@@ -173,135 +170,6 @@ def make_model(study: Study, chosen: Trial, folder: str, kept: Path | None) -> M
 
 def save_model(path: Path, made: Mapping[str, Any], ids: Mapping[str, str]) -> None:
     """Saves what :func:`make_model` made; MLflow imports the study's loader for that."""
-    from hpo.tracking.mlflow.page import save
+    from hpo.tracking.mlflow.registry import save
 
     save(path, made, ids)
-
-
-# The sealed test set ------------------------------------------------------------------------------------------------
-
-
-def evaluate(
-    where: Address,
-    name: str,
-    *,
-    trial_number: int | None = None,
-    preference: str | None = None,
-    again: bool = False,
-    tracking: str = "none",
-    notify: Notify = to_stderr,
-) -> dict[str, Any]:
-    """Scores one trial's parameters with the study's ``evaluate`` function.
-
-    Everything that can be wrong is checked first. Then the access is recorded, and only then is the test set opened.
-
-    Args:
-        where: The ledger.
-        name: The study.
-        trial_number: The trial; None for the best.
-        preference: With several objectives, which trial of the front (:func:`hpo.insight.front.prefer`).
-        again: Evaluate a study that has been evaluated before; that is recorded too.
-        tracking: The MLflow tracking store that gets the score, or ``"none"``.
-        notify: Receives a remark when MLflow does not have the study.
-
-    Returns:
-        The record: ``time`` (seconds since the epoch), ``trial`` and ``metrics``.
-
-    Raises:
-        InputError: When the study cannot be evaluated, or has been evaluated before.
-        HpoError: When the evaluation fails; the access is recorded.
-    """
-    from hpo.ledger import snapshots
-
-    tracking = absolute_uri(tracking)
-    snapshot = snapshots.read(where, name)
-    trial = _choose(snapshot, trial_number, preference)
-    if snapshot.evaluations and not again:
-        raise _evaluated_before(name, snapshot.evaluations[0])
-    study = snapshot.study
-    if study.evaluate is None:
-        raise InputError(
-            f'{name} has no function to evaluate with; add `evaluate = "package.module:name"` to its file',
-            key="evaluate",
-        )
-    with closing(Guest(study)) as guest:
-        try:
-            guest.call(check_score, study, trial)
-        except GuestFailed as failure:
-            rule = f"importing and checking it failed{failure}"
-            raise InputError(f"evaluate: {rule}", key="evaluate", rule=rule, value=study.evaluate) from None
-        with snapshots.note_evaluation(where, name, trial.number) as entry:
-            entry["metrics"].update(_scored(guest, study, trial))
-    if tracking != "none":
-        from hpo.tracking.mlflow import record_evaluation
-
-        if not record_evaluation(tracking, snapshot.uid, name, entry, len(snapshot.evaluations) + 1):
-            notify(f"MLflow at {redact(tracking)} has no study {name}; to write it there: hpo sync {name}")
-    return entry
-
-
-def _evaluated_before(name: str, first: Mapping[str, Any]) -> InputError:
-    when = datetime.fromtimestamp(first["time"]).astimezone().isoformat(timespec="seconds")
-    return InputError(
-        f"{name} was evaluated with trial {first['trial']} at {when}: {metrics_text(first['metrics'])}; a trial "
-        "chosen after a look at the test set has no fair test score. Use --again to evaluate it anyway; "
-        "that is recorded too",
-        key="--again",
-        value=first["trial"],
-    )
-
-
-def _scored(guest: Guest, study: Study, trial: Trial) -> dict[str, float]:
-    try:
-        scored: dict[str, float] = guest.call(score, study, trial)
-    except Exception as error:  # a study of a notebook runs here
-        what = str(error) if isinstance(error, GuestFailed) else f": {type(error).__name__}: {error}"
-        raise HpoError(f"the evaluation failed, and is recorded{what}") from error
-    return scored
-
-
-def metrics_text(metrics: dict[str, float]) -> str:
-    """An evaluation's metrics in one line."""
-    return ", ".join(f"{key} {number(value)}" for key, value in metrics.items()) or "no result, it was interrupted"
-
-
-def _choose(snapshot: Snapshot, wanted: int | None, preference: str | None) -> Trial:
-    from hpo.insight.front import chosen
-
-    study, trials = snapshot.study, snapshot.trials
-    if wanted is not None and preference is not None:
-        raise InputError("--prefer: cannot be given together with --trial", key="--prefer", value=preference)
-    if not any(map(counts_as_best, trials)):
-        raise SearchFailed(why_no_best(study.name, study.bounds, trials))
-    if wanted is None:
-        return chosen(study, trials, preference)
-    found = next((trial for trial in trials if trial.number == wanted), None)
-    if found is None or not counts_as_best(found):
-        within = f" within the bounds of {' and '.join(found.violations)}" if found and found.violations else ""
-        raise InputError(f"--trial: {study.name} has no complete trial {wanted}{within}", key="--trial", value=wanted)
-    return found
-
-
-def check_score(study: Study, trial: Trial) -> None:
-    """Imports the study's ``evaluate``, and lets it check the parameters, before the test set is opened."""
-    import threadpoolctl  # noqa: F401 -- for `score`, while modules are found: the study's code may change where
-
-    assert study.evaluate is not None
-    objective.check(objective.resolve(study.evaluate), [{**study.fixed, **trial.params}])
-
-
-def score(study: Study, trial: Trial) -> dict[str, float]:
-    """What the study's ``evaluate`` reports last, of each metric; trains and scores."""
-    from threadpoolctl import threadpool_limits
-
-    assert study.evaluate is not None
-    metrics: dict[str, float] = {}
-    target, params = objective.resolve(study.evaluate), {**study.fixed, **trial.params}
-    with (
-        TemporaryDirectory(ignore_cleanup_errors=True) as own,
-        threadpool_limits(study.workers.threads),  # as on a worker: the same numbers in the same time
-    ):
-        places = {"folder": f"{own}/files", "checkpoint": f"{own}/checkpoint", "trial": trial.number}
-        for report in objective.reports(target, params, trial.seed, study.metric, **places):
-            metrics.update(report)
-    return metrics

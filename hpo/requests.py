@@ -66,8 +66,8 @@ def ask(where: Address, name: str, do: str, given: Mapping[str, Any], *, patienc
 
 def settle(where: Address, name: str) -> bool:
     """Answers all open requests of a stopped study; False when another process has its lock."""
-    from hpo.search.edited import reopen_edited
     from hpo.search.loop import Search
+    from hpo.search.opening import reopen_edited
     from hpo.search.request_handler import RequestHandler
 
     try:
@@ -86,7 +86,7 @@ def begin(where: Address, study: Study) -> None:
         StudyConflict: When the study contradicts the ledger.
         StorageUnusable: When the ledger cannot be used.
     """
-    from hpo.search.edited import open_edited
+    from hpo.search.opening import open_edited
 
     with suppress(StudyLocked):  # then it is there
         open_edited(where, study, lambda remark: None)[0].close()

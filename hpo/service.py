@@ -15,11 +15,12 @@ from hpo.errors import TrackingError
 from hpo.execution.guest import Guest
 from hpo.executors import Executors
 from hpo.interrupts import OnInterrupt
-from hpo.ledger.address import Address, parse, probe, reason, redact
+from hpo.ledger.address import Address, parse, probe
 from hpo.machine import absolute, absolute_uri, settle, sqlite_path, working_folder
 from hpo.progress import Notify, Progress, to_stderr
 from hpo.study import Study
 from hpo.study.edits import workers
+from hpo.text import reason, redact
 from hpo.tracking import Tracker
 from hpo.tracking import check as check_tracking
 from hpo.trial import Trial, has_failed
@@ -79,7 +80,7 @@ def check(study: Study, where: Address, executors: Executors | None = None) -> N
 def _check_inherited(study: Study, where: Address, name: str) -> None:
     """Checks that there is something to take over, unless the ledger already has the study."""
     from hpo.ledger import snapshots
-    from hpo.moving.inherit import plan
+    from hpo.moving.take_over import plan
 
     probe(where, create=False)
     if study.name not in snapshots.names(where):
@@ -107,7 +108,7 @@ def enqueue_from(study: Study, where: Address, name: str) -> Study:
         InputError: When there is nothing to take over, or a value lies outside the study's space.
     """
     from hpo.ledger import snapshots
-    from hpo.moving.inherit import warm_start
+    from hpo.moving.take_over import warm_start
 
     other = snapshots.read(where, name)
     return warm_start(study, other.study, other.trials)
@@ -170,9 +171,9 @@ def run(
         HpoError: When the search fails.
         KeyboardInterrupt: At the second Ctrl-C; see :func:`hpo.interrupts.resumable`.
     """
-    from hpo import afterwards
-    from hpo.search.edited import open_edited
+    from hpo import background
     from hpo.search.loop import Search
+    from hpo.search.opening import open_edited
 
     tracking = absolute_uri(tracking)  # trials in this process may change the working folder
     check_tracking(tracking)
@@ -189,7 +190,7 @@ def run(
         searched(search.study, search.trials)
         unwritten, later = _publish(where, search, uid, mirror, tracking, whole=publish, wait=wait, notify=notify)
     if later:  # the study is no longer locked
-        afterwards.start(where, search.study, uid, tracking, notify)
+        background.start(where, search.study, uid, tracking, notify)
     return SearchResult(search.trials, search.interrupted, unwritten)
 
 
@@ -229,7 +230,7 @@ def _search(
         ):
             search.edited = progress.edited
             search.run(executor, (progress, mirror))
-    elif folders.elsewhere.places:  # the driver ended before they had arrived
+    elif folders.remote.places:  # the driver ended before they had arrived
         with folders.gathering(executors.nodes(), search.trials, uid):
             pass
 
@@ -242,7 +243,7 @@ def _publish(
     Returns:
         How many trials are not in MLflow; and whether parts of the page are left to a process that outlives this one.
     """
-    from hpo import afterwards
+    from hpo import background
     from hpo import publish as publishing
 
     study, trials = search.study, search.trials
@@ -253,9 +254,9 @@ def _publish(
     if search.interrupted or not whole:
         publishing.publish(where, study, uid, trials, tracking, ("description",), notify=notify)
         return 0, False
-    later = not wait and afterwards.outlives()
+    later = not wait and background.outlives()
     parts = tuple(part for part in publishing.PARTS if not (later and part in publishing.LATER))
-    afterwards.complete(where, study, uid, trials, tracking, parts, notify)
+    background.complete(where, study, uid, trials, tracking, parts, notify)
     return 0, later
 
 

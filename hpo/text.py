@@ -11,10 +11,28 @@ from typing import Any
 # writing, and halves of characters.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
+# A password among the options of an address, or in a connection string.
+_SECRET_OPTION = re.compile(
+    r"(?i)((?:^|[?&;,\s(])\w*(?:password|passwd|token|secret)\s*=\s*)('(?:\\.|[^'])*'|[^\s&;]*)"
+)
+
 
 def printable(text: str) -> str:
     r"""The text with what could command a terminal written as escapes, such as ``\x1b``."""
     return _UNSAFE.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def redact(url: str) -> str:
+    """A text without the passwords of the addresses in it: after a user's name, among options and in a DSN."""
+    url = re.sub(r"(?<!http:)(?<!https:)(//[^\s/?#@:]*):\S*@", r"\1:***@", url)
+    url = re.sub(r"(https?://[^\s/?#@:]*):(?!\d+[/?#])\S*@", r"\1:***@", url)  # :5000/ is a port
+    return _SECRET_OPTION.sub(r"\1***", url)
+
+
+def reason(error: object) -> str:
+    """What an error of a database or server says, in one line that is not too long, without passwords."""
+    line = re.split(r" \[SQL: | \(Background on this error", " ".join(str(error).split()))[0]  # for programmers
+    return redact(line)[:300]  # in this order: half an address may hide its password
 
 
 def cut(text: str, most: int) -> str:

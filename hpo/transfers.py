@@ -16,7 +16,7 @@ from hpo.trial import Trial
 if TYPE_CHECKING:
     from hpo.ledger.copy import Copied
     from hpo.moving.importing import Import
-    from hpo.moving.inherit import Plan
+    from hpo.moving.take_over import Plan
 
 
 def fork(study: Study, where: Address, name: str) -> Plan:
@@ -31,14 +31,14 @@ def fork(study: Study, where: Address, name: str) -> Plan:
         StudyConflict: When the study has trials already.
     """
     from hpo.ledger import snapshots
-    from hpo.moving import inherit
-    from hpo.search.edited import open_edited
-    from hpo.study.inherit import ENQUEUE
+    from hpo.moving import take_over
+    from hpo.search.opening import open_edited
+    from hpo.study.from_table import ENQUEUE
 
     if study.inherits.study not in (None, name):
         rule = f"must be {name}, the study that is forked"
         raise InputError(f"{study.file}: from.study: {rule}, got {study.inherits.study}", key="from.study", rule=rule)
-    planned = inherit.plan(study, where, name)  # before the ledger has the study: a mistake leaves nothing behind
+    planned = take_over.plan(study, where, name)  # before the ledger has the study: a mistake leaves nothing behind
     before = snapshots.read(where, study.name) if study.name in snapshots.names(where) else None
     known = before and before.study.inherits.study == name and (before.trials or planned.how == ENQUEUE)
     open_edited(where, study, lambda remark: None, name)[0].close()
@@ -72,7 +72,7 @@ def bring_in(
     """
     from hpo.ledger import snapshots
     from hpo.moving.importing import prepare
-    from hpo.search.edited import open_edited, reopen_edited
+    from hpo.search.opening import open_edited, reopen_edited
 
     there = where.path is None or where.path.exists()
     known = snapshots.read(where, study.name) if there and study.name in snapshots.names(where) else None
@@ -98,7 +98,7 @@ def copy(where: Address, name: str, target: Address) -> Copied:
     """
     from hpo.ledger import snapshots
     from hpo.ledger.copy import copy
-    from hpo.search.edited import reopen_edited
+    from hpo.search.opening import reopen_edited
 
     if not snapshots.read(where, name).trials:
         reopen_edited(where, name).close()

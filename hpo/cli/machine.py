@@ -30,9 +30,9 @@ def fetch(
     as_json: AsJson = False,
 ) -> None:
     """Download a data set into the cache, and check it."""
-    from hpo import diagnosis
+    from hpo import datasets
 
-    folder = diagnosis.fetch(dataset, mirror, progress=sys.stderr.isatty())
+    folder = datasets.fetch(dataset, mirror, progress=sys.stderr.isatty())
     if as_json:
         print_json({"dataset": dataset, "folder": str(folder)})
     else:

@@ -54,7 +54,7 @@ def fork(
         return
     for number, reason in planned.left:
         to_stderr(f"trial {number} of {name} is not valid in {study.name}: {reason}")
-    from hpo.moving.inherit import in_words
+    from hpo.moving.take_over import in_words
 
     write_lines([in_words(study.name, planned), f"to run it: hpo run {study_file}{at_storage(where)}"])
 

@@ -12,11 +12,12 @@ import typer
 
 from hpo.errors import HpoError, InputError
 from hpo.interrupts import OnInterrupt
-from hpo.ledger.address import DEFAULT_STORAGE, Address, parse, redact
+from hpo.ledger.address import DEFAULT_STORAGE, Address, parse
 from hpo.machine import expand
 from hpo.service import open_ledger
 from hpo.study import load
 from hpo.study.fields import duration
+from hpo.text import redact
 from hpo.tracking import DEFAULT_TRACKING
 
 

@@ -16,10 +16,11 @@ from hpo.errors import HpoError, Interrupted, SearchFailed
 from hpo.execution import in_cluster_job
 from hpo.executors import Executors
 from hpo.interrupts import OnInterrupt, resumable
-from hpo.ledger.address import DEFAULT_STORAGE, Address, parse, redact
+from hpo.ledger.address import DEFAULT_STORAGE, Address, parse
 from hpo.progress import to_stderr
 from hpo.study import Study, load
 from hpo.study.remarks import before_run
+from hpo.text import redact
 from hpo.tracking import DEFAULT_TRACKING
 from hpo.trial import State, Trial, counts, has_failed
 

@@ -17,12 +17,12 @@ from hpo.cli.options import AsJson, Name, Names, Prefer, Storage, Tracking, read
 from hpo.cli.table import print_best, print_table
 from hpo.cli.text import print_json, print_toml, values_in_words, write
 from hpo.errors import InputError, SearchFailed, StudyNotFound, TrackingError
-from hpo.ledger.address import DEFAULT_STORAGE, Address, redact
+from hpo.ledger.address import DEFAULT_STORAGE, Address
 from hpo.machine import absolute
 from hpo.search import folders
 from hpo.study import Study
 from hpo.study.constraints import why_no_best
-from hpo.text import number, suggest, value
+from hpo.text import number, redact, suggest, value
 from hpo.tracking import DEFAULT_TRACKING
 from hpo.trial import Trial, counts
 
@@ -219,16 +219,16 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score the best trial's parameters on the sealed test set, once."""
-    where = service.open_ledger(storage, create=True)
-    from hpo import publish
+    from hpo import evaluation
 
-    entry = publish.evaluate(
+    where = service.open_ledger(storage, create=True)
+    entry = evaluation.evaluate(
         where, name, trial_number=trial_number, preference=preference, again=again, tracking=tracking
     )
     if as_json:
         print_json(entry)
     else:
-        write(f"{name}, trial {entry['trial']}: {publish.metrics_text(entry['metrics'])}\n")
+        write(f"{name}, trial {entry['trial']}: {evaluation.metrics_text(entry['metrics'])}\n")
 
 
 def sync(
@@ -241,9 +241,9 @@ def sync(
     if tracking == "none":
         raise InputError("--tracking: must be a tracking store, got none", key="--tracking", value="none")
     where = service.open_ledger(storage, create=True)  # it will be locked: no search may write to MLflow meanwhile
-    from hpo import afterwards
+    from hpo import background
 
-    synced = afterwards.sync(where, name, tracking)
+    synced = background.sync(where, name, tracking)
     if as_json:
         print_json({"name": name, "trials": synced.trials, "written": synced.written, "failed": synced.failed})
     else:

@@ -13,9 +13,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
 from hpo.errors import HpoError
-from hpo.ledger.address import redact
 from hpo.machine import lenient
-from hpo.text import number, printable
+from hpo.text import number, printable, redact
 
 # Streams -----------------------------------------------------------------------------------------------------------
 

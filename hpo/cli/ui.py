@@ -18,8 +18,8 @@ import typer
 from hpo.cli.options import Tracking, complete_name, read_name
 from hpo.cli.text import browsed, write
 from hpo.errors import InputError, TrackingError
-from hpo.ledger.address import redact
 from hpo.machine import sqlite_path
+from hpo.text import redact
 from hpo.tracking import DEFAULT_TRACKING, check
 
 # What the server and the browser write, below the working folder.

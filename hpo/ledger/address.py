@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from hpo.errors import StorageUnusable
 from hpo.machine import absolute, expand
+from hpo.text import reason, redact
 
 if TYPE_CHECKING:
     import psycopg
@@ -24,9 +25,6 @@ _SQLITE = b"SQLite format 3\0"
 CONNECT_TIMEOUT = 5
 # A connection string of libpq, which is no file's name.
 _DSN = re.compile(r"(?i)(?:^|\s)(?:host|hostaddr|port|dbname|user|password|service|passfile)\s*=")
-_SECRET_OPTION = re.compile(
-    r"(?i)((?:^|[?&;,\s(])\w*(?:password|passwd|token|secret)\s*=\s*)('(?:\\.|[^'])*'|[^\s&;]*)"
-)
 # What stays as it is in a password; % because a quoted password must stay as it is.
 _PASSWORD = "%!$&'()*+,;=:~"
 
@@ -90,19 +88,6 @@ def _quoted(rest: str) -> str:
     if not (colon and at) or re.search(r"[/?#@]", user) or port:
         return rest
     return f"{user}:{quote(password, safe=_PASSWORD)}@{host}"
-
-
-def redact(url: str) -> str:
-    """A text without the passwords of the addresses in it: after a user's name, among options and in a DSN."""
-    url = re.sub(r"(?<!http:)(?<!https:)(//[^\s/?#@:]*):\S*@", r"\1:***@", url)
-    url = re.sub(r"(https?://[^\s/?#@:]*):(?!\d+[/?#])\S*@", r"\1:***@", url)  # :5000/ is a port
-    return _SECRET_OPTION.sub(r"\1***", url)
-
-
-def reason(error: object) -> str:
-    """What an error of a database or server says, in one line that is not too long, without passwords."""
-    line = re.split(r" \[SQL: | \(Background on this error", " ".join(str(error).split()))[0]  # for programmers
-    return redact(line)[:300]  # in this order: half an address may hide its password
 
 
 def probe(address: Address, *, create: bool) -> None:

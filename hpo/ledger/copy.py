@@ -23,10 +23,11 @@ from hpo.ledger import (
     lock,
     snapshots,
 )
-from hpo.ledger.address import Address, reason
+from hpo.ledger.address import Address
 from hpo.ledger.ledger import connect
 from hpo.ledger.replay import created
 from hpo.ledger.sql import WRITER_ATTR
+from hpo.text import reason
 
 if TYPE_CHECKING:
     from hpo.ledger.journal import Journal

@@ -12,9 +12,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import InputError, StorageUnusable, StudyNotFound
 from hpo.ledger import marked
-from hpo.ledger.address import CONNECT_TIMEOUT, Address, parse, probe, reason, redact
+from hpo.ledger.address import CONNECT_TIMEOUT, Address, parse, probe
 from hpo.ledger.record import DIRECTIONS, FROM_OPTUNA, INFEASIBLE
-from hpo.text import suggest
+from hpo.text import reason, redact, suggest
 from hpo.trial import FROM, Direction, Origin, Report, State, Trial
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.errors import StorageUnusable, StudyNotFound
 from hpo.ledger import REQUEST, STUDY_ATTR
-from hpo.ledger.address import Address, reason
-from hpo.text import suggest
+from hpo.ledger.address import Address
+from hpo.text import reason, suggest
 
 if TYPE_CHECKING:
     from hpo.ledger.journal import Journal

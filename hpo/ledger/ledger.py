@@ -14,12 +14,13 @@ from optuna.trial import FrozenTrial
 
 from hpo.errors import HpoError, StorageError, StorageUnusable, StudyNotFound
 from hpo.ledger import CREATED_ATTR, FOLDER_ATTR, STUDY_ATTR, UID_ATTR, check_attributes, entry, lock, marked, summary
-from hpo.ledger.address import Address, reason
+from hpo.ledger.address import Address
 from hpo.ledger.inbox import Inbox
 from hpo.ledger.record import Records
 from hpo.ledger.rescue import rescue
 from hpo.study import Study, parse
 from hpo.study.values import as_stored
+from hpo.text import reason
 from hpo.trial import Trial
 
 if TYPE_CHECKING:

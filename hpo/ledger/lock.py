@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hpo.errors import StorageError, StorageUnusable, StudyLocked
-from hpo.ledger.address import Address, connect_postgresql, reason
+from hpo.ledger.address import Address, connect_postgresql
+from hpo.text import reason
 
 if TYPE_CHECKING:
     import psycopg

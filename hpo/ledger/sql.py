@@ -30,11 +30,12 @@ from sqlalchemy.orm import Session
 
 from hpo.errors import StorageUnusable, StudyLocked
 from hpo.ledger import REQUEST, lock
-from hpo.ledger.address import CONNECT_TIMEOUT, Address, reason
+from hpo.ledger.address import CONNECT_TIMEOUT, Address
 from hpo.ledger.cells import insert_rows, tables
 from hpo.ledger.record import Records
 from hpo.ledger.replay import distribution
 from hpo.ledger.sqlite_file import SqliteFile, opening, use_write_ahead_log, writable
+from hpo.text import reason
 from hpo.trial import Trial
 
 # The study attribute that names its last writer; a new one in a database overwrites it.

@@ -14,7 +14,7 @@ from typing import Any
 from hpo.study import Study
 from hpo.study.constraints import judged_again
 from hpo.study.fields import show
-from hpo.study.inherit import fitted
+from hpo.study.from_table import fitted
 from hpo.study.values import same
 from hpo.trial import COUNTED, FROM, State, Trial
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from hpo.best import front_of, ranked
 from hpo.errors import StorageUnusable
 from hpo.execution import MARKER, Nodes
-from hpo.search.elsewhere import FoldersElsewhere
+from hpo.search.remote_folders import RemoteFolders
 from hpo.text import printable
 from hpo.trial import Direction, Trial
 
@@ -102,7 +102,7 @@ class TrialFolders:
         echo: Receives each line that a trial prints, after the trial's number.
 
     Attributes:
-        elsewhere: The folders that are on nodes of a cluster.
+        remote: The folders that are on nodes of a cluster.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class TrialFolders:
         self._objectives, self._notify, self._echo = objectives, notify, echo
         self._begun: dict[int, bytes] = {}  # lines whose end has not been printed yet
         self._lost = False  # whether output could not be written
-        self.elsewhere = FoldersElsewhere(own, notify)
+        self.remote = RemoteFolders(own, notify)
         self._there = {int(path.parent.name) for path in own.glob(f"*/{FILES}") if path.parent.name.isdecimal()}
 
     def checkpoint(self, number: int) -> Path:
@@ -136,7 +136,7 @@ class TrialFolders:
     def begin(self, number: int, attempt: int) -> None:
         """An attempt is about to begin: the first one with an empty log."""
         self._end_line(number)
-        self.elsewhere.begin(number, attempt)
+        self.remote.begin(number, attempt)
         remove(self.own(number), self._notify)
         self._there.discard(number)
         if attempt == 1:
@@ -178,12 +178,12 @@ class TrialFolders:
             trials: All trials of the study, now and at the end of the block.
             uid: The ledger's identity of the study.
         """
-        self.elsewhere.connect(nodes, uid, untidy=bool(trials))
+        self.remote.connect(nodes, uid, untidy=bool(trials))
         self.tidy(trials)
         yield
-        while self.elsewhere.wait():
+        while self.remote.wait():
             self.tidy(trials)
-        self.elsewhere.sweep()
+        self.remote.sweep()
 
     def tidy(self, trials: Sequence[Trial], finished: Trial | None = None) -> None:
         """Removes the folders that are not kept, each only when the folder of the better trial is here and complete.
@@ -197,7 +197,7 @@ class TrialFolders:
             remove(self.checkpoint(finished.number), self._notify)
             if os.path.lexists(self.own(finished.number)):
                 self._there.add(finished.number)
-        away = self.elsewhere
+        away = self.remote
         self._there |= away.arrived()
         away.discard(away.places.keys() & self._there)  # a driver died while it did
         there = [trials[number] for number in self._there if number < len(trials)]

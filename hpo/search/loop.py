@@ -189,7 +189,7 @@ class Search:
         task = Task(trial.number, trial.attempt, trial.params, trial.seed)
         if self._folders is not None:
             checkpoint, folder = self._folders.checkpoint(trial.number), self._folders.own(trial.number)
-            uid = self._folders.elsewhere.uid
+            uid = self._folders.remote.uid
             task = replace(task, checkpoint=str(checkpoint), folder=str(folder), uid=uid)
             self._folders.begin(trial.number, trial.attempt)
         assert self.executor is not None
@@ -330,7 +330,7 @@ class Search:
                 self.advisor.note(trial.number, key, note)
         trial = self.advisor.tell(trial)
         if self._folders is not None and running.place is not None:
-            self._folders.elsewhere.add(trial.number, running.place)
+            self._folders.remote.add(trial.number, running.place)
         self._ledger.finish(trial)
         self._let_go(trial.number)
         self.trials[trial.number] = trial

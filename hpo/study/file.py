@@ -32,7 +32,7 @@ from hpo.study.fields import (
     tables,
 )
 from hpo.study.figures import read_figures, to_tables
-from hpo.study.inherit import Inherits, read_inherits, to_table, without_was
+from hpo.study.from_table import Inherits, read_inherits, to_table, without_was
 from hpo.study.overrides import override
 from hpo.study.points import read_points
 from hpo.study.space import Space, read_space

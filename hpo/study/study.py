@@ -13,7 +13,7 @@ from hpo.study.budget import Budget
 from hpo.study.command import Command
 from hpo.study.constraints import Bounds
 from hpo.study.figures import FigureSpec
-from hpo.study.inherit import Inherits
+from hpo.study.from_table import Inherits
 from hpo.study.points import grid, read_list, untried
 from hpo.study.space import Space
 from hpo.study.trials import TrialSettings

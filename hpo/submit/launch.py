@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from hpo.errors import ClusterError, ClusterUnusable, HpoError, InputError, Interrupted
 from hpo.execution.guest import Guest
-from hpo.ledger.address import Address, redact
+from hpo.ledger.address import Address
 from hpo.study import Study
 from hpo.study.command import Command
+from hpo.text import redact
 
 if TYPE_CHECKING:
     from hpo.submit.jobs import Jobs, StudyJob

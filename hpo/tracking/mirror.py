@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from hpo.ledger.address import redact
+from hpo.text import redact
 from hpo.tracking import Store
 from hpo.trial import Trial
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo import publish, service
+from hpo import evaluation, service
 from hpo.errors import InputError, MissingExtra, ObjectiveError, StudyNotFound
 from hpo.execution import Job
 from hpo.executors import Executors
@@ -80,10 +80,10 @@ def test_a_missing_extra_names_its_file_too(where: Address, monkeypatch: pytest.
 
 def test_an_evaluation_is_done_once_and_returned(where: Address) -> None:
     run(where)
-    entry = publish.evaluate(where, "small")
+    entry = evaluation.evaluate(where, "small")
     assert entry["metrics"].keys() == {"test_loss"}
     with pytest.raises(InputError, match="--again"):
-        publish.evaluate(where, "small")
+        evaluation.evaluate(where, "small")
 
 
 def test_a_study_is_deleted(where: Address) -> None:
@@ -94,7 +94,7 @@ def test_a_study_is_deleted(where: Address) -> None:
 
 
 def test_what_mlflow_cannot_do_is_sent_to_notify(where: Address, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hpo import afterwards
+    from hpo import background
     from hpo.report import files
 
     def broken(*_: object, **__: object) -> None:
@@ -103,14 +103,15 @@ def test_what_mlflow_cannot_do_is_sent_to_notify(where: Address, monkeypatch: py
     monkeypatch.setattr(files, "write", broken)
     uri, heard = f"sqlite:///{Path.cwd()}/mlflow.db", list[str]()
     run(where)
-    assert afterwards.sync(where, "small", uri, heard.append).failed == ["report"]
+    assert background.sync(where, "small", uri, heard.append).failed == ["report"]
     assert heard == [
         "the report of small is not in MLflow: OSError: no space left; to retry: hpo sync small",
     ]
 
 
 def test_neither_the_api_nor_the_chapter_needs_the_command_line() -> None:
-    code = "import sys, hpo.api, hpo.service, hpo.publish, hpo.compare.entries; print('hpo.cli' in sys.modules)"
+    code = "import sys, hpo.api, hpo.service, hpo.publish, hpo.evaluation, hpo.compare.entries\n"
+    code += "print('hpo.cli' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert ended.stdout == "False\n"
 

@@ -8,8 +8,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from hpo.errors import InputError, TrackingError
-from hpo.ledger.address import reason, redact
 from hpo.machine import sqlite_path
+from hpo.text import reason, redact
 from hpo.tracking.mlflow.client import OBJECTIVE, connect, search
 from hpo.trial import FROM, Origin, Report, State, Trial
 

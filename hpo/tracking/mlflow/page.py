@@ -1,11 +1,9 @@
-"""A study's page in MLflow, seen from outside its search: description, data sets, report, model, scores; its end."""
+"""A study's page in MLflow, seen from outside its search: description, data sets, report, scores; its end."""
 
 from __future__ import annotations
 
 import json
-import tempfile
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +12,14 @@ from mlflow.entities import (
     Dataset,
     DatasetInput,
     InputTag,
-    LoggedModelOutput,
     Metric,
     Run,
     RunTag,
     ViewType,
 )
-from mlflow.exceptions import MlflowException, RestException
 
-from hpo.errors import TrackingError
 from hpo.objective.contract import Data
 from hpo.study import Study
-from hpo.tracking.mlflow.bulk import database
 from hpo.tracking.mlflow.client import (
     MAX_TAG,
     clean,
@@ -35,15 +29,10 @@ from hpo.tracking.mlflow.client import (
     milliseconds,
     runs_of,
     search,
-    texts,
 )
 from hpo.tracking.mlflow.describe import description
 from hpo.trial import Trial
 
-# The alias of the chosen trial's model in the registry, and the tag of a registered model that hpo made.
-CHAMPION, OURS = "champion", "hpo.study"
-# What `Page.register` takes, by MLflow's names.
-MODEL_KEYS = ("loader_module", "data_path", "input_example", "pip_requirements")
 # The tags that say of which trials the report is, and that a study was deleted.
 REPORT_TAG, FILES_TAG, DELETED_TAG = "hpo.report", "hpo.files", "hpo.deleted"
 # MLflow's limits for a data set: name, digest, and a tag.
@@ -58,29 +47,34 @@ class Page:
         study: What was searched.
         uid: The ledger's identity of the study.
 
+    Attributes:
+        client: For the store with the page.
+        study: As given.
+        uid: As given.
+        experiment: The id of the study's experiment.
+
     Raises:
         LookupError: When MLflow does not know the study.
     """
 
     def __init__(self, uri: str, study: Study, uid: str) -> None:
-        self._client = connect(uri)
-        self._study = study
-        self._uid = uid
-        found = parents(self._client, uid, study.name)
+        self.client = connect(uri)
+        self.study, self.uid = study, uid
+        found = parents(self.client, uid, study.name)
         if not found:
             raise LookupError(f"MLflow does not know {study.name}")
         self._parent = found[0]
-        self._experiment = str(self._parent.info.experiment_id)
+        self.experiment = str(self._parent.info.experiment_id)
 
     def describe(self, trials: Sequence[Trial]) -> None:
         """Writes the description in Markdown."""
-        self._client.set_tag(self._parent.info.run_id, "mlflow.note.content", description(self._study, trials))
+        self.client.set_tag(self._parent.info.run_id, "mlflow.note.content", description(self.study, trials))
 
     def log_data(self, parts: Sequence[Data]) -> None:
         """Shows what data the objective works on, where that is not shown yet."""
         known = self._parent.inputs.dataset_inputs if self._parent.inputs else []
         shown = {(entry.dataset.name, entry.dataset.digest) for entry in known}
-        source = json.dumps({"tags": {"mlflow.source.name": str(self._study.objective)}})
+        source = json.dumps({"tags": {"mlflow.source.name": str(self.study.objective)}})
         inputs = [
             DatasetInput(
                 Dataset(name, digest, "code", source, profile=json.dumps({"num_rows": part.rows})),
@@ -91,7 +85,7 @@ class Page:
             if (name, digest) not in shown
         ]
         if inputs:
-            self._client.log_inputs(self._parent.info.run_id, inputs)
+            self.client.log_inputs(self._parent.info.run_id, inputs)
 
     # The report ----------------------------------------------------------------------------------------------------
 
@@ -106,8 +100,8 @@ class Page:
             folder: Where they are.
             of: What the report is of, for :meth:`has_report`.
         """
-        self._client.log_artifacts(self._parent.info.run_id, str(folder), "report")
-        self._client.set_tag(self._parent.info.run_id, REPORT_TAG, of)
+        self.client.log_artifacts(self._parent.info.run_id, str(folder), "report")
+        self.client.set_tag(self._parent.info.run_id, REPORT_TAG, of)
 
     def attach_files(self, trial: Trial, folder: Path) -> None:
         """Keeps a trial's log and files as artifacts of its run, once.
@@ -118,113 +112,24 @@ class Page:
             trial: A finished one.
             folder: Where they are.
         """
-        run, of = self._child(trial), str(trial.ended)
-        if self._client.get_run(run).data.tags.get(FILES_TAG) == of:
+        run, of = self.run_of(trial), str(trial.ended)
+        if self.client.get_run(run).data.tags.get(FILES_TAG) == of:
             return
         paths = sorted(folder.rglob("*"))
         if any(path.is_symlink() or not (path.is_file() or path.is_dir()) for path in paths):
             for path in paths:
                 if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
                     inner = path.parent.relative_to(folder).as_posix()
-                    self._client.log_artifact(run, str(path), None if inner == "." else inner)
+                    self.client.log_artifact(run, str(path), None if inner == "." else inner)
         else:
-            self._client.log_artifacts(run, str(folder))
-        self._client.set_tag(run, FILES_TAG, of)
+            self.client.log_artifacts(run, str(folder))
+        self.client.set_tag(run, FILES_TAG, of)
 
-    # The model -----------------------------------------------------------------------------------------------------
-
-    def is_champion(self, trial: Trial) -> bool:
-        """Whether the registry's champion is the model of this trial, and its run is still there.
-
-        Raises:
-            TrackingError: When the registry has a model of this name that is not hpo's.
-        """
-        if not self._is_registered():  # a server with passwords denies access to a model that is not there
-            return False
-        try:
-            version = self._client.get_model_version_by_alias(self._study.name, CHAMPION)
-        except (MlflowException, RestException) as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise
-            return False
-        return (
-            version.tags.get("hpo.uid") == self._uid
-            and version.tags.get("hpo.trial") == str(trial.number)
-            and version.run_id == self._child(trial)
-        )
-
-    def _is_registered(self) -> bool:
-        name = self._study.name
-        if not (found := self._client.search_registered_models(f"name = '{name}'")):
-            return False
-        if OURS not in found[0].tags:  # earlier versions of hpo gave the tag to the versions only
-            versions = self._client.search_model_versions(f"name = '{name}'")
-            first = min(versions, key=lambda version: int(version.version), default=None)
-            if first is None or "hpo.uid" not in first.tags:
-                raise TrackingError(
-                    f"the registry has a model {name!r} that hpo did not create, and hpo does not change it; "
-                    "rename that model or the study"
-                )
-        return True
-
-    def _child(self, trial: Trial) -> str:
+    def run_of(self, trial: Trial) -> str:
         """The id of a trial's run."""
-        for run in runs_of(self._client, self._experiment, self._uid, f"tags.`hpo.trial` = '{trial.number}'"):
+        for run in runs_of(self.client, self.experiment, self.uid, f"tags.`hpo.trial` = '{trial.number}'"):
             return str(run.info.run_id)
-        raise LookupError(f"MLflow does not know trial {trial.number} of {self._study.name}")
-
-    def register(self, trial: Trial, save: Callable[[Path, dict[str, Any]], object]) -> int:
-        """Logs a model under its trial's run, registers it under the study's name, and makes it the champion.
-
-        Args:
-            trial: The chosen one.
-            save: Saves the model in a new folder, as :func:`save` does; gets the folder and the model's names.
-
-        Returns:
-            The number of the model's version.
-
-        Raises:
-            TrackingError: When the registry has a model of this name that is not hpo's.
-        """
-        name, run_id, client = self._study.name, self._child(trial), self._client
-        registered = self._is_registered()
-        tags = {"hpo.uid": self._uid, "hpo.trial": str(trial.number), "hpo.objective": str(trial.value)}
-        logged = client.create_logged_model(self._experiment, name, run_id, tags, texts(trial.params))
-        with tempfile.TemporaryDirectory() as folder:
-            ids = {"artifact_path": logged.artifact_location, "run_id": run_id, "model_id": logged.model_id}
-            save(Path(folder, "model"), ids)
-            client.log_model_artifacts(logged.model_id, str(Path(folder, "model")))
-        client.finalize_logged_model(logged.model_id, "READY")
-        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        if not registered:
-            client.create_registered_model(name, {OURS: name})
-        # A database that this process has opened would look `models:/` up in MLflow's default store, not in itself.
-        source = logged.artifact_location if database(client) else f"models:/{logged.model_id}"
-        version = client.create_model_version(name, source, run_id, tags, model_id=logged.model_id)
-        client.set_registered_model_alias(name, CHAMPION, version.version)
-        return int(version.version)
-
-
-def save(path: Path, made: Mapping[str, Any], ids: Mapping[str, Any]) -> None:
-    """Saves what a study's ``model`` has made in a new folder, with the signature that its example shows.
-
-    Imports the study's loader.
-
-    Args:
-        path: The folder.
-        made: :data:`MODEL_KEYS`, as :func:`mlflow.pyfunc.save_model` takes them.
-        ids: The arguments of :class:`mlflow.models.Model`.
-    """
-    with warnings.catch_warnings():  # MLflow remarks on its own type hints
-        warnings.simplefilter("ignore")
-        import mlflow.pyfunc  # takes long
-    from mlflow.models import Model, infer_signature
-
-    model = Model(**ids)
-    mlflow.pyfunc.save_model(path, mlflow_model=model, **made)
-    example = made["input_example"]
-    model.signature = infer_signature(example, mlflow.pyfunc.load_model(str(path)).predict(example))
-    model.save(str(path / "MLmodel"))
+        raise LookupError(f"MLflow does not know trial {trial.number} of {self.study.name}")
 
 
 def parents(client: MlflowClient, uid: str, name: str) -> list[Run]:

@@ -186,7 +186,7 @@ def test_another_package_adds_a_data_set_by_an_entry_point(hpo: CommandLine, mon
 
 
 def test_without_any_data_set_fetch_names_the_entry_points(hpo: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hpo.diagnosis.entry_points", lambda group: [])
+    monkeypatch.setattr("hpo.datasets.entry_points", lambda group: [])
     refused = hpo("fetch", "mnist", code=2).err
     assert refused == (
         "hpo: fetch: there is no data set 'mnist'; no installed package offers any (entry points of 'hpo.datasets')\n"

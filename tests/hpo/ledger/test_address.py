@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from hpo.errors import InputError
-from hpo.ledger.address import parse, probe, reason, redact
+from hpo.ledger.address import parse, probe
+from hpo.text import reason, redact
 
 
 @pytest.mark.parametrize(

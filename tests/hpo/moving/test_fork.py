@@ -23,13 +23,13 @@ from hpo.insight.usage import usage
 from hpo.ledger import snapshots
 from hpo.ledger.address import Address, parse
 from hpo.ledger.ledger import Ledger
-from hpo.moving.inherit import take_over
+from hpo.moving.take_over import take_over
 from hpo.search.advisor import Advisor
-from hpo.search.edited import open_edited
+from hpo.search.opening import open_edited
 from hpo.study import Study, load
 from hpo.study import parse as parse_study
 from hpo.study.budget import BudgetMeter
-from hpo.study.inherit import changes, fitted
+from hpo.study.from_table import changes, fitted
 from hpo.trial import FROM, Direction, State, Trial, has_failed, own
 
 WIDE = {"lr": {"low": 0.1, "high": 2.0}, "drop": {"low": 0.0, "high": 0.5, "was": 0.0}}

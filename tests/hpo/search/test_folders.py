@@ -269,12 +269,12 @@ def test_the_best_folders_come_from_the_nodes_whenever_the_driver_dies(
                 if shared:
                     places.own(number).mkdir(parents=True)
                 else:
-                    places.elsewhere.add(number, nodes.made(number))
+                    places.remote.add(number, nodes.made(number))
                 if data.draw(st.booleans()):
                     raise KeyError("the driver dies")
                 places.tidy(trials, trials[number])
                 assert best(range(number + 1)) <= there(root) | {int(name) for name in nodes.names()}
-        places.elsewhere.wait()  # a real driver's thread dies with it
+        places.remote.wait()  # a real driver's thread dies with it
     places = folders(root, keep)
     with places.gathering(nodes, trials, "uid"):
         pass
@@ -292,7 +292,7 @@ def test_a_folder_that_is_lost_makes_room_for_the_next_best_and_one_that_is_not_
     places = folders(tmp_path, 1, remarks.append)
     with places.gathering(nodes, [], "uid"):
         for number in range(3):
-            places.elsewhere.add(number, nodes.made(number))
+            places.remote.add(number, nodes.made(number))
             places.tidy(trials[: number + 1], trials[number])
     with folders(tmp_path, 1, remarks.append).gathering(nodes, trials, "uid"):
         pass
@@ -333,7 +333,7 @@ def test_what_has_arrived_by_half_when_its_driver_died_is_removed(tmp_path: Path
 
 def test_without_the_cluster_a_person_is_told_where_the_folders_are(tmp_path: Path) -> None:
     remarks: list[str] = []
-    folders(tmp_path, 1).elsewhere.add(0, "node/0")
+    folders(tmp_path, 1).remote.add(0, "node/0")
     with folders(tmp_path, 1, remarks.append).gathering(None, [trial(0, State.COMPLETE, 1.0)], "uid"):
         pass
     assert remarks == [

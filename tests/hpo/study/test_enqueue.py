@@ -9,7 +9,7 @@ import pytest
 from small_study import small_study
 
 from hpo.errors import InputError
-from hpo.moving.inherit import BEST, warm_start
+from hpo.moving.take_over import BEST, warm_start
 from hpo.search.advisor import Advisor
 from hpo.study import parse
 from hpo.testing import search

@@ -9,7 +9,7 @@ from typing import Any
 from hpo.ledger import EDITS_ATTR, FILE_ATTR, FROM_ATTR
 from hpo.ledger.address import Address
 from hpo.ledger.ledger import Ledger
-from hpo.moving.inherit import take_over
+from hpo.moving.take_over import take_over
 from hpo.study import Study
 from hpo.study.edits import Edit, from_json, overlaid
 

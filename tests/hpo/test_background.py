@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from hpo import afterwards, diagnosis, service
+from hpo import background, diagnosis, service
 from hpo.ledger.address import Address, parse
 from hpo.study import Study
 from hpo.study import parse as parse_study
@@ -81,7 +81,7 @@ def test_a_report_that_fails_behind_is_named_by_the_doctor_until_it_is_there(whe
     assert warning.startswith("the report of drawn is not in MLflow: ")
     assert warning.endswith("; to retry: hpo sync drawn")
 
-    assert afterwards.sync(where, "drawn", tracking).failed == []
+    assert background.sync(where, "drawn", tracking).failed == []
     assert warnings(where) == []
 
 
@@ -101,20 +101,20 @@ def test_a_process_that_is_killed_leaves_a_trace(where: Address, tmp_path: Path)
 def test_what_ends_with_its_job_is_not_left_behind(
     where: Address, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    assert afterwards.outlives()
+    assert background.outlives()
     monkeypatch.setenv(variable, "1")
-    assert not afterwards.outlives()
+    assert not background.outlives()
 
 
 def test_the_first_process_of_a_container_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getppid", lambda: 1)
-    assert not afterwards.outlives()
+    assert not background.outlives()
 
 
 def _started(where: Address, tracking: str) -> list[Path]:
     from hpo.ledger import snapshots
 
-    afterwards.start(where, STUDY, snapshots.uid(where, "drawn"), tracking, notify=lambda text: None)
+    background.start(where, STUDY, snapshots.uid(where, "drawn"), tracking, notify=lambda text: None)
     return list((where.folder / "pages").glob("*.log"))
 
 

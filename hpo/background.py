@@ -20,11 +20,12 @@ from hpo import publish
 from hpo.errors import TrackingError
 from hpo.execution import in_cluster_job
 from hpo.imports import look_in
-from hpo.ledger.address import Address, parse, redact
+from hpo.ledger.address import Address, parse
 from hpo.machine import absolute_uri
 from hpo.mirroring import start_mirror
 from hpo.progress import Notify, to_stderr
 from hpo.study import Study
+from hpo.text import redact
 from hpo.trial import Trial
 
 # MLflow's word for the run of a study that is not running.
@@ -96,7 +97,7 @@ def start(where: Address, study: Study, uid: str, tracking: str, notify: Notify 
             file.flush()
             os.posix_spawn(
                 sys.executable,
-                [sys.executable, "-P", "-m", "hpo.afterwards", study.name, uid, study.folder],
+                [sys.executable, "-P", "-m", "hpo.background", study.name, uid, study.folder],
                 os.environ | {"HPO_STORAGE": where.url, "MLFLOW_TRACKING_URI": tracking},
                 file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
                 + [(os.POSIX_SPAWN_DUP2, file.fileno(), descriptor) for descriptor in (1, 2)],

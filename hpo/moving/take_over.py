@@ -14,7 +14,7 @@ from hpo.ledger.address import Address
 from hpo.ledger.ledger import Ledger
 from hpo.study import Study, parse
 from hpo.study.constraints import judged, judged_again
-from hpo.study.inherit import ENQUEUE, OBSERVATIONS, changes, fitted, to_table
+from hpo.study.from_table import ENQUEUE, OBSERVATIONS, changes, fitted, to_table
 from hpo.study.values import same
 from hpo.trial import CONSTRAINTS, COUNTED, FROM, VIOLATIONS, Origin, State, Trial
 

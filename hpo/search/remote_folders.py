@@ -21,7 +21,7 @@ PLACE = "place"
 NOTICE = 3.0
 
 
-class FoldersElsewhere:
+class RemoteFolders:
     """What a driver knows of folders that are on nodes.
 
     Args:
