@@ -68,14 +68,13 @@ def settle(where: Address, name: str) -> bool:
     """Answers all open requests of a stopped study; False when another process has its lock."""
     from hpo.search.loop import Search
     from hpo.search.opening import reopen_edited
-    from hpo.search.request_handler import RequestHandler
 
     try:
         ledger = reopen_edited(where, name)
     except StudyLocked:
         return False
     with closing(ledger), suppress(SearchFailed):  # that too many trials in a row have failed, a driver would say
-        RequestHandler(Search(ledger.study, ledger, retry_failed=None), ledger).take_up(fresh=True)
+        Search(ledger.study, ledger, retry_failed=None).requests.take_up(fresh=True)
     return True
 
 

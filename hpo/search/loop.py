@@ -53,6 +53,7 @@ class Search:
         interrupted: Whether :meth:`interrupt` was called.
         leased: The trials that run elsewhere, for those who have asked for them (``hpo ask``).
         executor: What runs the others; None before :meth:`run`.
+        requests: Takes up what other processes ask of the search.
         edited: Called with the study when it has been edited.
     """
 
@@ -64,8 +65,7 @@ class Search:
         *,
         retry_failed: bool | None = False,
     ) -> None:
-        self._ledger = ledger
-        self._folders = folders
+        self._ledger, self._folders = ledger, folders
         self.executor: Executor | None = None
         self.edited: Callable[[Study], object] = lambda study: None
         self._watchers: Sequence[Watcher] = ()
@@ -76,7 +76,7 @@ class Search:
         self.waiting = deque(trial for trial in self.trials if not (trial.finished or trial.number in self.leased))
         self._adopt(study)
         self.retries = deque(to_retry(self.trials, study.trial.stop_after_failures, retry_failed))
-        self._requests = RequestHandler(self, ledger)
+        self.requests = RequestHandler(self, ledger)
         if folders is not None:
             folders.tidy(self.trials)
         self._ended = self._failures = 0  # trials of this run, and how many of the latest have failed in a row
@@ -94,7 +94,7 @@ class Search:
         """
         self.executor, self._watchers = executor, watchers
         while self.running or not (self.done or self.interrupted):
-            self._requests.take_up()
+            self.requests.take_up()
             while executor.free and (trial := self.take()) is not None:
                 self._submit(trial)
             for event in executor.poll(TICK):

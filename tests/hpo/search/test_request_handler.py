@@ -43,7 +43,7 @@ class Asker:
 
     def ask(self, do: str, **given: Any) -> dict[str, Any]:
         request_id = self._queue.send(do, given)
-        self.search._requests.take_up(fresh=True)
+        self.search.requests.take_up(fresh=True)
         answer = self._queue.answer(request_id)
         assert answer is not None
         return answer
