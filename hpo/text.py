@@ -64,6 +64,11 @@ def short(value: Any, width: int = 60) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
+def how_many(count: int, noun: str) -> str:
+    """A number of things, such as ``1 trial`` or ``3 trials``."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def sentence(text: str) -> str:
     """Words as a sentence of their own."""
     return f"{text[:1].upper()}{text[1:]}."

@@ -12,6 +12,8 @@ from types import MappingProxyType
 from typing import Any
 from zlib import crc32
 
+from hpo.text import how_many
+
 # What a line begins with, and the operation that begins a trial.
 _RECORD, _CREATE_TRIAL = b'{"op_code":', 4
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
@@ -106,7 +108,7 @@ class Sequence:
         if missing < 0 or unnumbered in self._begun:
             raise ValueError("is there for the second time")
         if missing:
-            raise ValueError(f"{missing} line{'s' * (missing > 1)} of the same writer before it are missing")
+            raise ValueError(f"{how_many(missing, 'line')} of the same writer before it are missing")
         self.accept(record)
         if unnumbered:
             self._begun.add(unnumbered)

@@ -24,7 +24,7 @@ from hpo.objective.arguments import ALL, Template, error
 from hpo.objective.readers import FILES, Gather, Pattern, Reader
 from hpo.objective.spawn import LOOK, lines, spawn
 from hpo.study.command import Command
-from hpo.text import printable
+from hpo.text import how_many, printable
 
 # What a command gives instead of a report, every :data:`LOOK` seconds: it can be stopped then.
 IDLE = object()
@@ -162,8 +162,8 @@ def _run(
 
 def _nothing_reported(count: int, last: str) -> str:
     hint = "; JSON needs double quotes and decimal points" if last.startswith("{") else ""
-    lines = "1 line" if count == 1 else f"{count} lines"
-    return f"{lines} of output, none of them JSON; the last one: {printable(last[:200].strip())}{hint}"
+    found = f"{how_many(count, 'line')} of output, none of them JSON"
+    return f"{found}; the last one: {printable(last[:200].strip())}{hint}"
 
 
 def _json_object(line: str) -> dict[str, Any] | None:

@@ -27,7 +27,7 @@ from hpo.study import Study
 from hpo.study.constraints import no_best
 from hpo.study.figures import FRONT_FIGURES, REPORT_FIGURES
 from hpo.study.parameters import in_words
-from hpo.text import duration, number, printable, sentence, short
+from hpo.text import duration, how_many, number, printable, sentence, short
 from hpo.trial import State, Trial, counts, origins, own
 
 # Holds the page's template and its script.
@@ -235,8 +235,7 @@ def _tiles(study: Study, trials: Sequence[Trial], ranked: Sequence[Trial], insig
     )
     used = usage(trials)
     if used:
-        workers = f"{len(used.workers)} worker{'s' if len(used.workers) > 1 else ''}"
-        note = f"{workers} busy {used.share:.1%} of it"
+        note = f"{how_many(len(used.workers), 'worker')} busy {used.share:.1%} of it"
         tiles.append({"label": "running time", "value": duration(used.seconds), "note": note})
     method = f"pruner {study.pruner.name}, seed {study.seed}"
     return [*tiles, {"label": "sampler", "value": study.sampler.name, "note": method}]

@@ -38,7 +38,7 @@ from hpo.report.figures.style import (
 from hpo.report.figures.thinned import CURVES, share, thinned
 from hpo.so_far import BestSoFar
 from hpo.study import Study
-from hpo.text import duration, short
+from hpo.text import duration, how_many, short
 from hpo.trial import State, Trial, best_first, by_end, counts
 
 Points = tuple[list[int], list[float]]
@@ -290,7 +290,7 @@ def timeline(study: Study, trials: Sequence[Trial], insight: Insight | None = No
     axes.grid(visible=False)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    used = f"{len(found.workers)} worker{'s' if len(found.workers) > 1 else ''} busy {found.share:.1%} of the time"
+    used = f"{how_many(len(found.workers), 'worker')} busy {found.share:.1%} of the time"
     figure.suptitle(f"{used}, {duration(found.idle)} idle in {duration(found.seconds)}", x=0.01, ha="left", fontsize=10)
     seen = [state for state in State if any(trial.standing == state for trial in trials)]
     handles = [Patch(color=STATE_COLOURS[state], label=state) for state in seen] + [Patch(color=GRID, label="idle")]
