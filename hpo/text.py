@@ -1,10 +1,11 @@
-"""How names, numbers, values and durations are written for people: in messages, on pages, in MLflow and on axes."""
+"""How names, numbers, values and times are written for people: in messages, on pages, in MLflow and on axes."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 # What a terminal obeys or cannot show: control characters but tab and line feed, marks that turn the direction of
@@ -88,6 +89,11 @@ def duration(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def clock(moment: float | None) -> str:
+    """A moment, in local time; ``-`` for what is not there."""
+    return datetime.fromtimestamp(moment).strftime("%Y-%m-%d %H:%M:%S") if moment else "-"
 
 
 def near(name: str, known: Iterable[str]) -> str:

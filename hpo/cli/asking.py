@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +16,7 @@ from hpo.ledger.address import DEFAULT_STORAGE, Address
 from hpo.machine import expand
 from hpo.search.request import LEASE_SECONDS
 from hpo.study import load
-from hpo.text import value
+from hpo.text import clock, value
 
 Study = Annotated[
     str,
@@ -63,8 +62,8 @@ def ask(
     if as_json:
         print_json({"name": name, **answer})
         return
-    until = datetime.fromtimestamp(answer["until"]).strftime("%Y-%m-%d %H:%M:%S")
-    write(f"{name}: trial {answer['number']}, seed {answer['seed']}, yours until {until}, lease {answer['lease']}\n")
+    until, lease = clock(answer["until"]), answer["lease"]
+    write(f"{name}: trial {answer['number']}, seed {answer['seed']}, yours until {until}, lease {lease}\n")
     write("".join(f"  {key} = {value(item)}\n" for key, item in {**answer["fixed"], **answer["params"]}.items()))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +19,7 @@ from hpo.ledger.address import parse
 from hpo.progress import to_stderr
 from hpo.study import load
 from hpo.submit import launch
-from hpo.text import duration, printable
+from hpo.text import clock, duration, printable
 
 if TYPE_CHECKING:
     from hpo.submit.jobs import StudyJob
@@ -113,7 +112,7 @@ def jobs(address: options.Cluster = None, as_json: options.AsJson = False) -> No
     elif not found:
         write("no jobs; start one with: hpo submit STUDY.toml\n")
     else:
-        rows = [[job.name, job.study, job.state, _clock(job.started), duration(_running_time(job))] for job in found]
+        rows = [[job.name, job.study, job.state, clock(job.started), duration(_running_time(job))] for job in found]
         print_table(["job", "study", "state", "started", "time"], rows, words=True)
 
 
@@ -150,10 +149,6 @@ def _write_to_stderr(text: str) -> None:
 
 def _running_time(job: StudyJob) -> float | None:
     return (job.ended or time.time()) - job.started if job.started else None
-
-
-def _clock(moment: float | None) -> str:
-    return datetime.fromtimestamp(moment).strftime("%Y-%m-%d %H:%M:%S") if moment else "-"
 
 
 def _row(job: StudyJob) -> dict[str, str | float | int | None]:

@@ -20,6 +20,7 @@ from hpo.ledger.address import DEFAULT_STORAGE
 from hpo.machine import absolute
 from hpo.search.folders import found_folder
 from hpo.study.budget import BudgetMeter, in_words
+from hpo.text import clock
 from hpo.trial import RETRY_OF, counts, origins
 
 if TYPE_CHECKING:
@@ -141,15 +142,13 @@ def _worth(snapshot: Snapshot, insight: Insight) -> list[str]:
 def _print_changes(snapshot: Snapshot) -> None:
     """What people have changed: the edits that hold, and the trials that do not count."""
     lines = [
-        f"{edit.key} = {edit.text} (before: {edit.before}), set by {edit.by} on {trials.clock(edit.time)}"
+        f"{edit.key} = {edit.text} (before: {edit.before}), set by {edit.by} on {clock(edit.time)}"
         for edit in snapshot.edits
         if not edit.ended
     ]
     for trial in snapshot.trials:
         if mark := trial.notes.get(DISCARDED_ATTR):
-            lines.append(
-                f"trial {trial.number} does not count: {mark['why']} ({mark['by']} on {trials.clock(mark['time'])})"
-            )
+            lines.append(f"trial {trial.number} does not count: {mark['why']} ({mark['by']} on {clock(mark['time'])})")
     if lines:
         write("\n")
         write_lines(lines)

@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,7 +24,7 @@ from hpo.progress import to_stderr
 from hpo.search.folders import LOG, found_folder
 from hpo.study import Study
 from hpo.study.budget import BudgetMeter
-from hpo.text import duration, error_line, number, value
+from hpo.text import clock, duration, error_line, number, value
 from hpo.trial import BY_HAND, RETRY_OF, State, Trial
 
 # Seconds between two looks at a log that is followed.
@@ -204,11 +203,6 @@ def follow_log(where: Address, name: str, wanted: int, interval: float) -> None:
 def _no_log(name: str, trial: Trial) -> InputError:
     why = "has no log on this machine: it printed nothing, or it ran elsewhere"
     return InputError(f"--log: trial {trial.number} of {name} {why}", key="--log")
-
-
-def clock(moment: float | None) -> str:
-    """A moment, in local time."""
-    return datetime.fromtimestamp(moment).strftime("%Y-%m-%d %H:%M:%S") if moment else "-"
 
 
 def plot(curve: Sequence[tuple[int, float]]) -> list[str]:
