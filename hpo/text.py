@@ -1,10 +1,11 @@
-"""How names, numbers, values and times are written for people: in messages, on pages, in MLflow and on axes."""
+"""How names, numbers, values and times are written: in messages, on pages and axes, in MLflow and in JSON."""
 
 from __future__ import annotations
 
 import difflib
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -94,6 +95,15 @@ def duration(seconds: float | None) -> str:
 def clock(moment: float | None) -> str:
     """A moment, in local time; ``-`` for what is not there."""
     return datetime.fromtimestamp(moment).strftime("%Y-%m-%d %H:%M:%S") if moment else "-"
+
+
+def for_json(value: Any) -> Any:
+    """A value with None for the numbers that JSON does not have."""
+    if isinstance(value, Mapping):
+        return {key: for_json(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [for_json(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def near(name: str, known: Iterable[str]) -> str:

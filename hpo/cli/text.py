@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import re
 import sys
@@ -14,7 +13,7 @@ from typing import Any, TextIO
 
 from hpo.errors import HpoError
 from hpo.machine import lenient
-from hpo.text import number, printable, redact
+from hpo.text import for_json, number, printable, redact
 
 # Streams -----------------------------------------------------------------------------------------------------------
 
@@ -129,16 +128,7 @@ def browsed(server: str) -> str:
 
 
 def print_json(value: Any) -> None:
-    write(json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
-
-
-def _finite(value: Any) -> Any:
-    """The value with null for the numbers that JSON does not have."""
-    if isinstance(value, Mapping):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    write(json.dumps(for_json(value), indent=2, allow_nan=False) + "\n")
 
 
 def print_toml(table: Mapping[str, Any]) -> None:

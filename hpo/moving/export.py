@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hpo.study import Study
+from hpo.text import for_json
 from hpo.trial import CONSTRAINTS, Trial
 
 Row = dict[str, Any]
@@ -130,7 +130,7 @@ def plain_text(cell: str) -> str:
 
 def to_json(rows: Sequence[Row], head: Mapping[str, type] = NO_HEAD) -> bytes:
     """A list of objects, one per line. As in all JSON of hpo, times are numbers, and NaN and infinities are null."""
-    lines = [json.dumps({name: _finite(value) for name, value in row.items()}) for row in rows]
+    lines = [json.dumps(for_json(row)) for row in rows]
     return ("[\n  " + ",\n  ".join(lines) + "\n]\n" if lines else "[]\n").encode()
 
 
@@ -173,10 +173,6 @@ def _dated(name: str, value: Any) -> Any:
     if value is None or name not in MOMENTS:
         return value
     return datetime.fromtimestamp(value, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 FORMATS = {"csv": to_csv, "json": to_json, "parquet": to_parquet}
