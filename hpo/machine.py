@@ -1,9 +1,10 @@
-"""What this machine is: how many cores may be used, which folder a path names, and streams that may be broken."""
+"""This machine: cores that may be used, folders behind paths, files written whole, and streams that may be broken."""
 
 from __future__ import annotations
 
 import io
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -43,6 +44,22 @@ def sqlite_path(uri: str) -> Path:
 def sqlite_uri(path: str | Path) -> str:
     """The address of a file: what means something else in an address is quoted."""
     return "sqlite:///" + str(path).replace("%", "%25").replace("?", "%3F")
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file, all of it or nothing, in place of an older one.
+
+    Raises:
+        OSError: When it cannot be written.
+    """
+    draft = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+    try:
+        draft.write_bytes(data)
+        draft.replace(path)
+    except OSError:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

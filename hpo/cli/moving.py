@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +14,7 @@ from hpo.cli.studies import choose
 from hpo.cli.text import out, print_json, write, write_bytes, write_lines
 from hpo.errors import InputError
 from hpo.ledger.address import DEFAULT_STORAGE, Address
-from hpo.machine import absolute_uri, expand
+from hpo.machine import absolute_uri, expand, write_whole
 from hpo.progress import to_stderr
 from hpo.study import Study, load
 from hpo.text import suggest
@@ -228,14 +226,10 @@ def export(
 
 def _save(file: Path, data: bytes) -> None:
     """Writes a file, all of it or nothing, in place of an older one; a pipe or device, such as /dev/stdout, stays."""
-    draft = file.parent / f".{file.name}.{uuid.uuid4().hex}"
     try:
         if file.exists() and not (file.is_file() or file.is_dir()):
             file.write_bytes(data)
-            return
-        draft.write_bytes(data)
-        draft.replace(file)
+        else:
+            write_whole(file, data)
     except OSError as error:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
         raise InputError(f"--out: cannot write {file}: {error.strerror}", key="--out", value=str(file)) from None

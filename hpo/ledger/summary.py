@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import hpo
 from hpo.errors import HpoError
 from hpo.ledger import marked
 from hpo.ledger.rows import from_rows
+from hpo.machine import write_whole
 from hpo.trial import Trial
 
 # What this module and `replay.py` write; to be raised with every change of it.
@@ -161,14 +161,9 @@ def save(summary: Summary) -> None:
     }
     rest = b"\n".join([json.dumps(header, separators=(",", ":")).encode(), _joined(summary.studies)])
     path = path_of(summary.journal)
-    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    try:
+    with suppress(OSError):  # a folder of somebody else's, a full disk: the next reader takes longer
         path.parent.mkdir(exist_ok=True)
-        draft.write_bytes(hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
-        draft.replace(path)
-    except OSError:  # a folder of somebody else's, a full disk: the next reader takes longer
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
+        write_whole(path, hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
 
 
 def _joined(entries: Sequence[Entry]) -> bytes:
