@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from hpo.study.algorithms import PRUNERS, SAMPLERS
+
 ROOT = Path(__file__).parents[1]
 # From top to bottom: a module imports from its own layer and from those below it, wherever the import stands, and also
 # where it is only for types (to know a name is to depend on it). hpo/__init__.py and __main__.py are the front door.
@@ -77,6 +79,9 @@ FROZEN_TRIAL = (
     "hpo/search/advisor.py",
     "hpo/insight/importance.py",
 )
+# Where samplers and pruners are known by name: their table, they themselves, and a contract that tries them together.
+# (What lies behind the curves of a figure is a grid, too.)
+NAMING = ("hpo/study/algorithms.py", "hpo/samplers/", "hpo/pruners/", "hpo/testing/", "hpo/report/figures/style.py")
 # The words of the trainer and of the chapter; the service knows neither.
 FOREIGN = re.compile(r"chapter|trainer|mnist|validation_rate|fig[ _.-]?6", re.IGNORECASE)
 HEAVY = ("ray", "mlflow", "matplotlib", "optuna", "sqlalchemy", "sklearn", "scipy", "pandas")
@@ -237,6 +242,23 @@ def test_only_the_space_asks_what_kind_a_parameter_is() -> None:
                 if kinds & {"Float", "Int", "Choice"}:
                     ladders.append(f"{name(path)}:{node.lineno}")
     assert not ladders
+
+
+def test_nothing_but_their_table_knows_a_sampler_or_pruner_by_its_name() -> None:
+    """What is special about one is said in its row: a new one needs no change elsewhere."""
+    rows = SAMPLERS | PRUNERS
+    names = rows.keys() - {"none"}  # which other keys may say, too
+    modules = {row.path.partition(":")[0] for row in rows.values()}
+    found = []
+    for path in sources("hpo"):
+        if name(path).startswith(NAMING):
+            continue
+        found += [f"{name(path)} imports {imported}" for imported in sorted(all_imports(path) & modules)]
+        for node in ast.walk(tree(path)):
+            compared = isinstance(node, ast.Compare) and re.search(r"\b(sampler|pruner)\.name\b", ast.unparse(node))
+            if compared or (isinstance(node, ast.Constant) and node.value in names):
+                found.append(f"{name(path)}: {ast.unparse(node)}")
+    assert not found
 
 
 def test_the_service_uses_no_word_of_the_trainer_or_the_chapter() -> None:

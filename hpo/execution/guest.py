@@ -23,7 +23,7 @@ _MAIN = "__main__:"
 
 def job(study: Study, umask: int | None = None, code: bytes | None = None) -> Job:
     """What workers need to know of a study; its code is looked for in the working folder, then in its file's folder."""
-    pause = REPORT_PAUSE_PRUNED if study.pruner.name != "none" else REPORT_PAUSE
+    pause = REPORT_PAUSE_PRUNED if study.pruner.algorithm.prunes else REPORT_PAUSE
     path = (str(Path.cwd()), study.folder)
     settings = study.trial
     warnings = {WARNINGS: os.environ[WARNINGS]} if WARNINGS in os.environ else {}

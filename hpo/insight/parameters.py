@@ -18,7 +18,6 @@ from hpo.insight.precision import Precision, precision
 from hpo.samplers.rounds import Finding, evidence, order
 from hpo.statistics import ALPHA, Floats, correlation_p, dependence, interval, rank, spearman
 from hpo.study import Study
-from hpo.study.algorithms import SAMPLERS
 from hpo.study.parameters import Parameter
 from hpo.study.space import Space
 from hpo.text import short, signed
@@ -41,8 +40,6 @@ MOST_IMPORTANCES = 40
 MOST_CHOICES = 100
 # The outer tenth of a range counts as its end.
 END = 0.1
-# Samplers whose draws do not depend on earlier trials, as the statistics assume.
-INDEPENDENT = [name for name, sampler in SAMPLERS.items() if not sampler.learns]
 
 
 @dataclass(frozen=True)
@@ -193,7 +190,7 @@ def study_insight(
     """
     scored, goodness = ranking(study, trials)
     space = covering(study.space, trials)
-    adaptive = study.sampler.name not in INDEPENDENT
+    adaptive = study.sampler.algorithm.learns  # the statistics assume draws that do not depend on earlier trials
     tests = sum(sum(p.name in t.params for t in scored) >= FEWEST for p in space.parameters)
     found = [_about(study, parameter, scored, goodness, tests, adaptive) for parameter in space.parameters]
     clearest = {p.name for p in sorted(found, key=lambda p: 2.0 if p.p_value is None else p.p_value)[:MOST_IMPORTANCES]}
@@ -307,7 +304,7 @@ def _rounded(value: float | None) -> float | None:
 
 def findings(study: Study, trials: Sequence[Trial]) -> list[Finding]:
     """What every finished round concluded, round by round; nothing for a sampler that does not narrow."""
-    if study.sampler.name != "narrowing":
+    if not study.sampler.algorithm.narrows:
         return []
     return evidence(trials, study.space, study.sampler.options, study.direction)
 

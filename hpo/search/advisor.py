@@ -24,11 +24,9 @@ from hpo.errors import HpoError
 from hpo.imports import look_in, raised
 from hpo.ledger.record import DIRECTIONS, TO_OPTUNA, Records
 from hpo.pruners.several import VALUES
-from hpo.samplers.narrowing import NarrowingSampler
 from hpo.search import penalty
 from hpo.search.suggestion import suggest
 from hpo.study import Study
-from hpo.study.algorithms import SAMPLERS
 from hpo.study.fields import is_import_path
 from hpo.trial import FIXED, REPEAT, RETRY_OF, State, Trial
 
@@ -63,26 +61,19 @@ class Advisor:
     """
 
     def __init__(self, study: Study, trials: Iterable[Trial] = ()) -> None:
-        self._space, self._seed, self._several = study.space, study.seed, len(study.objectives) > 1
+        self._study = study
         if any(is_import_path(named) for named in (study.sampler.name, study.pruner.name)):
             look_in(Path.cwd(), study.folder)
         with _without_experimental_warnings():
-            self._sampler = samplers.build(study.sampler.name, study.seed, study.space, study.sampler.options)
-        self._nearest = study.sampler.name not in SAMPLERS or SAMPLERS[study.sampler.name].learns
+            sampler = samplers.build(study.sampler.name, study.seed, study.space, study.sampler.options)
         self._storage = InMemoryStorage()
-        self._study = optuna.create_study(
+        self._optuna = optuna.create_study(
             storage=self._storage,
             study_name=study.name,
             directions=[DIRECTIONS[direction] for direction in study.objectives.values()],
-            sampler=self._sampler,
+            sampler=sampler,
             pruner=pruners.build(study.pruner.name, study.pruner.options, study.batch),
         )
-        self._prunes = study.pruner.name != "none"
-        self._sampler_name, self._pruner_name = study.sampler.name, study.pruner.name
-        # TPE, narrowing and samplers that do not learn need no help with pruned trials.
-        self._penalizes = study.sampler.name not in SAMPLERS or SAMPLERS[study.sampler.name].ignores_pruned
-        self._bounds = len(study.bounds)
-        self._knows_bounds = study.sampler.name != "cmaes"  # the only one that does not use them
         self._infeasible: list[int] = []
         self._ids: dict[int, int] = {}
         self._queue = [study.space.encode(point) for point in study.enqueue]
@@ -91,7 +82,7 @@ class Advisor:
             stored = records.to_optuna(trial)
             # No sampler reads what hpo keeps there, and copying it takes time.
             stored.user_attrs, stored.system_attrs = {}, dict(trial.notes)
-            if self._several:
+            if len(study.objectives) > 1:
                 stored.user_attrs[VALUES] = records.values_by_step(trial)
             self._ids[trial.number] = self._add(stored)
             if trial.state is State.INFEASIBLE:
@@ -101,9 +92,9 @@ class Advisor:
 
     def _add(self, stored: FrozenTrial) -> int:
         """Adds a trial without the deep copy that Optuna makes of it: most of the time that a resumed search waits."""
-        stored._trial_id = self._storage.create_new_trial(self._study._study_id)
+        stored._trial_id = self._storage.create_new_trial(self._optuna._study_id)
         self._storage._set_trial(stored._trial_id, stored)
-        self._storage._update_cache(stored._trial_id, self._study._study_id)
+        self._storage._update_cache(stored._trial_id, self._optuna._study_id)
         return stored._trial_id
 
     def ask(self, point: Mapping[str, Any] | None = None, notes: Mapping[str, Any] = MappingProxyType({})) -> Trial:
@@ -113,29 +104,31 @@ class Advisor:
             point: Some of its parameters; None for the next enqueued point, or else the sampler's choice.
             notes: What is to be noted with it.
         """
-        with _without_experimental_warnings(), self._penalty(), _blaming("sampler.name", self._sampler_name):
+        study, sampler = self._study, self._study.sampler
+        with _without_experimental_warnings(), self._penalty(), _blaming("sampler.name", sampler.name):
             if point is not None:
-                self._study.enqueue_trial(self._space.encode(point))
+                self._optuna.enqueue_trial(study.space.encode(point))
             elif self._queue:
-                self._study.enqueue_trial(self._queue.pop(0))
-            asked = self._study.ask()
-            # The one sampler that may leave the study's ranges, with `widen`.
-            space = self._sampler.space if isinstance(self._sampler, NarrowingSampler) else self._space
-            params = suggest(self._study, asked, space, self._seed, nearest=self._nearest)
+                self._optuna.enqueue_trial(self._queue.pop(0))
+            asked = self._optuna.ask()
+            space = self._optuna.sampler.space if sampler.algorithm.widens else study.space  # type: ignore[union-attr]
+            params = suggest(self._optuna, asked, space, study.seed, nearest=sampler.algorithm.learns)
         self._ids[asked.number] = asked._trial_id
         for key, value in notes.items():
             self.note(asked.number, key, value)
         notes = dict(self._storage.get_trial(asked._trial_id).system_attrs)
         # Trials of one repeat differ in their parameters alone, so that they can be compared pair by pair.
-        seed = trial_seed(self._seed, notes.get(REPEAT, asked.number))
+        seed = trial_seed(study.seed, notes.get(REPEAT, asked.number))
         return Trial(asked.number, params, seed, notes=notes)
 
     @contextmanager
     def _penalty(self) -> Iterator[None]:
         """While the block lasts, shows infeasible trials to the sampler as :mod:`hpo.search.penalty` describes."""
-        trials = self._study.get_trials(deepcopy=False) if self._penalizes else []
+        sampler, bounds = self._study.sampler.algorithm, len(self._study.bounds)
+        # One that learns from pruned trials, or not at all, needs no help.
+        trials = self._optuna.get_trials(deepcopy=False) if sampler.ignores_pruned else []
         shown = penalty.shown(
-            trials, self._infeasible, self._study.directions, self._bounds, knows_bounds=self._knows_bounds
+            trials, self._infeasible, self._optuna.directions, bounds, knows_bounds=sampler.knows_bounds
         )
         for trial in shown:
             self._storage._set_trial(trial._trial_id, trial)
@@ -160,7 +153,7 @@ class Advisor:
         # In place: the storage's own method copies all reports of the trial for each one.
         trial = self._storage.get_trial(self._ids[number])
         trial.intermediate_values[step] = values[0]
-        if self._several:
+        if len(values) > 1:
             trial.user_attrs.setdefault(VALUES, {})[step] = tuple(values)
 
     def forget_reports(self, number: int) -> None:
@@ -170,17 +163,20 @@ class Advisor:
 
     def should_prune(self, number: int) -> bool:
         """Whether the pruner would end the trial now."""
-        with _blaming("pruner.name", self._pruner_name):
-            return self._prunes and self._study.pruner.prune(self._study, self._storage.get_trial(self._ids[number]))
+        pruner = self._study.pruner
+        if not pruner.algorithm.prunes:
+            return False
+        with _blaming("pruner.name", pruner.name):
+            return self._optuna.pruner.prune(self._optuna, self._storage.get_trial(self._ids[number]))
 
     def tell(self, trial: Trial) -> Trial:
         """Ends a trial; returns it with what the sampler has noted at its end."""
         if trial.state is State.INFEASIBLE:
             self.forget_reports(trial.number)
             self._infeasible.append(trial.number)
-        with _without_experimental_warnings(), _blaming("sampler.name", self._sampler_name):
+        with _without_experimental_warnings(), _blaming("sampler.name", self._study.sampler.name):
             values = trial.values if trial.state is State.COMPLETE else None
-            told = self._study.tell(trial.number, values, state=TO_OPTUNA[trial.state])
+            told = self._optuna.tell(trial.number, values, state=TO_OPTUNA[trial.state])
         return replace(trial, notes=told.system_attrs)
 
 

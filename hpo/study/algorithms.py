@@ -1,12 +1,13 @@
 """The samplers and pruners that a study may name, with their options: the ``[sampler]`` and ``[pruner]`` tables.
 
 One row per algorithm. A new one is a row here, a file in ``hpo/samplers`` or ``hpo/pruners`` and a row of the contract
-test. Any other class of Optuna's kind is named by its import path. Nothing is imported before it is needed.
+test: its row says all that the rest of hpo has to know of it. Any other class of Optuna's kind is named by its import
+path. Nothing is imported before it is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -26,7 +27,7 @@ from hpo.study.fields import (
     show,
     tables,
 )
-from hpo.study.points import LARGEST, grid_size, read_grid_points, read_list
+from hpo.study.points import LARGEST, grid, grid_size, read_grid_points, read_list
 from hpo.study.space import Space
 from hpo.text import near
 
@@ -40,6 +41,15 @@ class Named:
     name: str
     options: Options
 
+    @property
+    def algorithm(self) -> Algorithm:
+        """Its row, or :data:`IMPORTED`."""
+        return SAMPLERS.get(self.name) or PRUNERS.get(self.name, IMPORTED)
+
+    def points(self, space: Space) -> int | None:
+        """How many trials a sampler has points for; None for one without end."""
+        return self.algorithm.rule(self.options, space)
+
 
 @dataclass(frozen=True)
 class Algorithm:
@@ -52,18 +62,34 @@ class Algorithm:
         rule: Raises ``ValueError`` for options that do not go together, or do not fit the space; returns how many
             trials a sampler has points for, None for one without end.
         needs: Modules beyond hpo's own dependencies, with the extra that installs each.
-        learns: Whether a sampler's choices depend on the results of earlier trials.
-        ignores_pruned: Whether it learns from complete trials alone.
         several: Whether it works with several objectives.
+        several_defaults: Options that have other defaults then, with these; from its table.
+        learns: Whether a sampler's choices depend on the results of earlier trials.
+        startup: Options, of which the first that a sampler has says how many trials it draws before it uses any result.
+        ignores_pruned: Whether it learns from complete trials alone.
+        knows_bounds: Whether it uses the bounds of metrics itself.
+        narrows: Whether it searches in the rounds of :mod:`hpo.samplers.rounds`, and has the options that they need.
+        widens: Whether it may leave the study's ranges; its attribute ``space`` has those of the trial asked for now.
+        list_points: The list that it goes through, from its option ``points``; it then has an option ``repeats``, too.
+        list_name: What people call this list.
+        prunes: Whether a pruner ever ends a trial.
     """
 
     path: str
     options: Mapping[str, Field] = field(default_factory=dict)
     rule: Callable[[Options, Space], int | None] = lambda options, space: None
     needs: Mapping[str, str] = field(default_factory=dict)
-    learns: bool = True
-    ignores_pruned: bool = False
     several: bool = True
+    several_defaults: Callable[[Mapping[str, Any]], Options] = lambda raw: {}
+    learns: bool = True
+    startup: Sequence[str] = ("round", "population_size", "n_startup_trials")
+    ignores_pruned: bool = False
+    knows_bounds: bool = True
+    narrows: bool = False
+    widens: bool = False
+    list_points: Callable[[Any, Space], Sequence[Mapping[str, Any]]] | None = None
+    list_name: str = "list"
+    prunes: bool = True
 
 
 # Readers and rules -------------------------------------------------------------------------------------------------
@@ -145,15 +171,23 @@ SAMPLERS: dict[str, Algorithm] = {
         },
         _narrowing,
         several=False,
+        narrows=True,
+        widens=True,
     ),
     "grid": Algorithm(
         "hpo.samplers.listed:grid_sampler",
         {"points": Field(read_grid_points, {}), "repeats": _REPEATS},
         _grid,
         learns=False,
+        list_points=grid,
+        list_name="grid",
     ),
     "listed": Algorithm(
-        "hpo.samplers.listed:list_sampler", {"points": Field(tables), "repeats": _REPEATS}, _listed, learns=False
+        "hpo.samplers.listed:list_sampler",
+        {"points": Field(tables), "repeats": _REPEATS},
+        _listed,
+        learns=False,
+        list_points=read_list,
     ),
     "tpe": Algorithm(
         "hpo.samplers.tpe:tpe",
@@ -165,6 +199,7 @@ SAMPLERS: dict[str, Algorithm] = {
             "constant_liar": Field(boolean, True),
         },
         _tpe,
+        several_defaults=lambda raw: {"multivariate": raw.get("group") is True},  # as in Optuna 5
     ),
     "gp": Algorithm(
         "hpo.samplers.stateless:gp",
@@ -185,6 +220,7 @@ SAMPLERS: dict[str, Algorithm] = {
         _cmaes,
         ignores_pruned=True,
         several=False,
+        knows_bounds=False,
     ),
     "nsga2": Algorithm("hpo.samplers.genetic:nsga2", _GENETIC, ignores_pruned=True),
     "nsga3": Algorithm(
@@ -200,7 +236,7 @@ SAMPLERS: dict[str, Algorithm] = {
 }
 
 PRUNERS: dict[str, Algorithm] = {
-    "none": Algorithm("optuna.pruners:NopPruner"),
+    "none": Algorithm("optuna.pruners:NopPruner", prunes=False),
     "median": Algorithm(
         "hpo.pruners.median:MedianPruner",
         {"n_startup_trials": Field(integer(0), 5), "n_min_trials": Field(integer(1), 1), **_INTERVAL},
@@ -236,6 +272,9 @@ PRUNERS: dict[str, Algorithm] = {
     ),
 }
 
+# What holds for a class that is named by its import path; nothing is known of it.
+IMPORTED = Algorithm("", ignores_pruned=True)
+
 
 # Reading -----------------------------------------------------------------------------------------------------------
 
@@ -257,29 +296,17 @@ def read_sampler(
     Raises:
         InputError: With file, key, rule and value of the first thing that is wrong.
     """
-    if several and raw.get("name") == "tpe":  # as in Optuna 5
-        raw = {"multivariate": raw.get("group") is True, **raw}
-    if several:
-        _check_several(place, raw.get("name"), SAMPLERS)
-    sampler = _read(place, raw, space, SAMPLERS, default="random", common=SAMPLING)
+    sampler = _read(place, raw, space, SAMPLERS, "random", several, SAMPLING)
     common = {key: sampler.options[key] for key in SAMPLING}
     return Named(sampler.name, {k: v for k, v in sampler.options.items() if k not in SAMPLING}), common
 
 
 def read_pruner(place: Place, raw: Mapping[str, Any], space: Space, *, several: bool = False) -> Named:
     """Reads a study's ``[pruner]`` table; arguments and errors are those of :func:`read_sampler`."""
-    if several:
-        _check_several(place, raw.get("name"), PRUNERS)
-    pruner = _read(place, raw, space, PRUNERS, default="none")
+    pruner = _read(place, raw, space, PRUNERS, "none", several)
     if several and pruner.name not in PRUNERS:  # Optuna's interface asks for the study's one direction
         raise _unfit(place, pruner.name, PRUNERS)
     return pruner
-
-
-def _check_several(place: Place, name: Any, known: Mapping[str, Algorithm]) -> None:
-    """Before the options are read: they do not matter to what cannot be used."""
-    if isinstance(name, str) and name in known and not known[name].several:
-        raise _unfit(place, name, known)
 
 
 def _unfit(place: Place, name: str, known: Mapping[str, Algorithm]) -> InputError:
@@ -293,6 +320,7 @@ def _read(
     space: Space,
     known: Mapping[str, Algorithm],
     default: str,
+    several: bool,
     common: Mapping[str, Field] = MappingProxyType({}),
 ) -> Named:
     name = raw.get("name", default)
@@ -306,16 +334,16 @@ def _read(
             name,
             show(name) + near(str(name), known),
         )
-    options = read_table(place, raw, {"name": Field(one_of(*known), default), **common, **known[name].options})
+    algorithm = known[name]
+    if several:
+        if not algorithm.several:  # its options do not matter
+            raise _unfit(place, name, known)
+        raw = {**algorithm.several_defaults(raw), **raw}
+    options = read_table(place, raw, {"name": Field(one_of(*known), default), **common, **algorithm.options})
     del options["name"]
     try:
-        known[name].rule(options, space)
+        algorithm.rule(options, space)
     except ValueError as error:
         rule, _, got = str(error).partition(", got ")
         raise place.error(rule, raw, got) from None
     return Named(name, options)
-
-
-def points(sampler: Named, space: Space) -> int | None:
-    """How many trials a sampler has points for; None for one without end."""
-    return SAMPLERS[sampler.name].rule(sampler.options, space) if sampler.name in SAMPLERS else None

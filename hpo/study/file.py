@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import InputError
-from hpo.study import algorithms
 from hpo.study.algorithms import read_pruner, read_sampler
 from hpo.study.budget import Budget, read_budget
 from hpo.study.command import Command, read_arguments, read_reports
@@ -150,7 +149,7 @@ def parse(raw: Mapping[str, Any], *, file: str, source: str = "", folder: str | 
         enqueue=enqueue,
         inherits=inherits,
         pruner=pruner,
-        budget=_budget(sections["budget"], objectives, algorithms.points(sampler, space), len(enqueue)),
+        budget=_budget(sections["budget"], objectives, sampler.points(space), len(enqueue)),
         trial=TrialSettings(**sections["trial"]),
         workers=Resources(**sections["workers"]),
         resolved={},

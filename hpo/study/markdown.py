@@ -16,7 +16,7 @@ SHOWN = 40
 def searched(study: Study, *, until: bool = False) -> str:
     """What is searched, and how; ``until`` adds the budget, which may differ from one run of a study to the next."""
     goal = f"{_goals(study)}: {study.sampler.name} search, "
-    goal += f"seed {study.seed}" + (f", {study.pruner.name} pruner" if study.pruner.name != "none" else "")
+    goal += f"seed {study.seed}" + (f", {study.pruner.name} pruner" if study.pruner.algorithm.prunes else "")
     goal += f", until {_limits(study)}" if until else ""
     parameters = study.space.parameters
     rows = table(["parameter", "searched"], [[p.name, in_words(p)] for p in parameters[:SHOWN]])

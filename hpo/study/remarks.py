@@ -47,7 +47,7 @@ def before_run(study: Study, workers: int | None) -> list[str]:
 
 def _untried(study: Study) -> list[str]:
     wanted, size = study.resolved["budget"].get("trials", sys.maxsize), study.points
-    points = "grid" if study.sampler.name == "grid" else "list"
+    points = study.sampler.algorithm.list_name
     if size is not None and study.budget.most < wanted:
         return [f"the {points} has {size} points; the search ends after them"]
     if size is not None and study.budget.most < size + len(study.enqueue):
@@ -94,7 +94,7 @@ def _direction(study: Study) -> list[str]:
 
 def _start_up(study: Study) -> list[str]:
     options = study.sampler.options
-    key = next((key for key in ("round", "population_size") if key in options), "n_startup_trials")
+    key = next((key for key in study.sampler.algorithm.startup if key in options), "")
     first, trials = options.get(key), study.resolved["budget"].get("trials")
     if not isinstance(first, int) or trials is None or trials > first or study.inherits.study is not None:
         return []

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpo.study import algorithms
 from hpo.study.algorithms import Named
 from hpo.study.budget import Budget
 from hpo.study.command import Command
 from hpo.study.constraints import Bounds
 from hpo.study.figures import FigureSpec
 from hpo.study.from_table import Inherits
-from hpo.study.points import grid, read_list, untried
+from hpo.study.points import untried
 from hpo.study.space import Space
 from hpo.study.trials import TrialSettings
 from hpo.study.workers import Resources
@@ -97,7 +96,7 @@ class Study:
     @property
     def points(self) -> int | None:
         """How many points its sampler has, a grid for example; None for a sampler without end."""
-        return algorithms.points(self.sampler, self.space)
+        return self.sampler.points(self.space)
 
     def budget_beside(self, trials: Sequence[Trial]) -> Budget:
         """The budget of a study that has trials already.
@@ -105,11 +104,11 @@ class Study:
         A grid or list ends the search when every point has been tried. Trials that took none of its points, since it
         was changed between two runs, do not count for that.
         """
-        size = self.points
-        if size is None or not trials or self.budget.most < size + len(self.enqueue):
+        size, listed = self.points, self.sampler.algorithm.list_points
+        if size is None or listed is None or not trials or self.budget.most < size + len(self.enqueue):
             return self.budget
         options = self.sampler.options
-        points = (grid if self.sampler.name == "grid" else read_list)(options["points"], self.space)
+        points = listed(options["points"], self.space)
         queue = [self.space.encode(point) for point in self.enqueue]
         counted = [trial for trial in trials if trial.counted]
         for trial in counted:

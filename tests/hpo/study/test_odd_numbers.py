@@ -170,10 +170,11 @@ def test_samplers_stay_inside_ranges_of_any_size_and_bear_values_of_any_size(
 ) -> None:
     table: dict[str, dict[str, Any]] = {"grid": {"points": dict.fromkeys(space, 4)}, "narrowing": {"round": 8}}
     options = table.get(sampler, {})
-    advisor = Advisor(small_study(space=space, sampler={"name": sampler, **options}, budget={"trials": 16}))
+    study = small_study(space=space, sampler={"name": sampler, **options}, budget={"trials": 16})
+    advisor = Advisor(study)
     for value in [1.7e308, -1.7e308, 0.0, 1e-300] * 4:
         trial = advisor.ask()
         for name, drawn in trial.params.items():
-            assert advisor._space[name].contains(drawn)
+            assert study.space[name].contains(drawn)
         advisor.report(trial.number, 1, [value])
         advisor.tell(replace(trial, state=State.COMPLETE, values=(value,)))
