@@ -229,10 +229,19 @@ def _head(address: Address, stored: Stored) -> dict[str, Any]:
     return head | {"created": stored.attrs.get(CREATED_ATTR) or None}
 
 
-def _connect(address: Address) -> Journal | Sql:
+@contextmanager
+def _opened(address: Address, name: str) -> Iterator[tuple[Journal | Sql, int]]:
+    """The storage of a study, also of one that cannot be read, and the study's id there.
+
+    Raises:
+        StudyNotFound: When there is no such study.
+    """
     from hpo.ledger.ledger import connect  # and Optuna, which takes half a second: a summary does without
 
-    return connect(address)
+    if name not in names(address):
+        raise _not_found(address, name)
+    with closing(connect(address)) as store:
+        yield store, store.get_study_id_from_name(name)
 
 
 @contextmanager
@@ -243,10 +252,10 @@ def note_evaluation(address: Address, name: str, number: int) -> Iterator[dict[s
         The entry: ``time`` (seconds since the epoch), ``trial`` and ``metrics``, empty until the block fills it.
 
     Raises:
-        StudyLocked: When the study is being run, or evaluated, by another process.
+        StudyNotFound: When there is no such study.
+        StudyLocked: When it is being run, or evaluated, by another process.
     """
-    with _locked(address, name), closing(_connect(address)) as store:
-        study_id = store.get_study_id_from_name(name)
+    with _locked(address, name), _opened(address, name) as (store, study_id):
         before = store.get_study_user_attrs(study_id).get(EVALUATIONS_ATTR, [])
         entry: dict[str, Any] = {"time": time.time(), "trial": number, "metrics": {}}
         store.set_study_user_attr(study_id, EVALUATIONS_ATTR, [*before, entry])
@@ -281,10 +290,8 @@ def trial_count(address: Address, name: str) -> int:
     Raises:
         StudyNotFound: When there is no such study.
     """
-    if name not in names(address):
-        raise _not_found(address, name)
-    with closing(_connect(address)) as store:
-        return store.get_n_trials(store.get_study_id_from_name(name))
+    with _opened(address, name) as (store, study_id):
+        return store.get_n_trials(study_id)
 
 
 def uid(address: Address, name: str) -> str:
@@ -293,9 +300,8 @@ def uid(address: Address, name: str) -> str:
     Raises:
         StudyNotFound: When there is no such study.
     """
-    trial_count(address, name)
-    with closing(_connect(address)) as store:
-        return str(store.get_study_user_attrs(store.get_study_id_from_name(name)).get(UID_ATTR) or "")
+    with _opened(address, name) as (store, study_id):
+        return str(store.get_study_user_attrs(study_id).get(UID_ATTR) or "")
 
 
 def delete(address: Address, name: str) -> int:
@@ -305,8 +311,7 @@ def delete(address: Address, name: str) -> int:
         StudyNotFound: When there is no such study.
         StudyLocked: When it is being run.
     """
-    with _locked(address, name):
-        count = trial_count(address, name)
-        with closing(_connect(address)) as store:
-            store.delete_study(store.get_study_id_from_name(name))
+    with _locked(address, name), _opened(address, name) as (store, study_id):
+        count = store.get_n_trials(study_id)
+        store.delete_study(study_id)
     return count
