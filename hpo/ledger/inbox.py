@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import StorageUnusable, StudyNotFound
-from hpo.ledger import REQUEST, STUDY_ATTR
+from hpo.ledger import REQUEST, STUDY_ATTR, entry
 from hpo.ledger.address import Address
 from hpo.text import reason, suggest
 
@@ -59,15 +59,11 @@ class RequestQueue:
 
         self._address, self._name = address, name
         self._store = connect(address)
-        try:
-            self._study_id = self._store.get_study_id_from_name(name)
-            found = STUDY_ATTR in self._store.get_study_user_attrs(self._study_id)
-        except KeyError:
-            found = False
-        if not found:
+        if STUDY_ATTR not in entry.attributes(self._store, name):
             known = [study.study_name for study in self._store.get_all_studies()]
             self._store.close()
             raise StudyNotFound(f"there is no study {name!r} in {address}{suggest(name, known)}")
+        self._study_id = self._store.get_study_id_from_name(name)
 
     def send(self, do: str, arguments: Mapping[str, Any]) -> str:
         """Writes a request; it is durable when this returns its id.
