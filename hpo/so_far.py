@@ -10,42 +10,25 @@ from hpo.trial import Direction, Trial, counts_as_best
 
 
 class BestSoFar:
-    """The best value of the complete trials that were added.
-
-    Attributes:
-        value: None before the first complete trial.
-        since: How many trials were added after the best one, or in all without one.
-    """
-
-    def __init__(self, direction: Direction) -> None:
-        self._direction = direction
-        self.value: float | None = None
-        self.since = 0
-
-    def add(self, trial: Trial) -> None:
-        """Counts a finished trial."""
-        self.since += 1
-        if not counts_as_best(trial) or trial.value is None:
-            return
-        if self.value is None or self._direction.better(trial.value, self.value):
-            self.value, self.since = trial.value, 0
-
-
-class FrontSoFar:
     """The values that no others beat, of the complete trials that were added: with one objective, the best value.
 
     Args:
-        directions: One per objective.
+        *directions: One per objective; further values of trials do not count.
 
     Attributes:
         front: Values of trials, each better than every other one in some objective.
         since: How many trials were added after the latest that came onto the front, or in all without one.
     """
 
-    def __init__(self, directions: Iterable[Direction]) -> None:
-        self._directions = tuple(directions)
+    def __init__(self, *directions: Direction) -> None:
+        self._directions = directions
         self.front: list[tuple[float, ...]] = []
         self.since = 0
+
+    @property
+    def value(self) -> float | None:
+        """The best value of a single objective; None before the first complete trial."""
+        return self.front[0][0] if self.front else None
 
     def add(self, trial: Trial) -> None:
         """Counts a finished trial."""
@@ -58,7 +41,7 @@ class FrontSoFar:
 
     def _covers(self, one: tuple[float, ...], other: tuple[float, ...]) -> bool:
         """Whether ``other`` is better in no objective."""
-        return not any(d.better(theirs, ours) for d, ours, theirs in zip(self._directions, one, other, strict=True))
+        return not any(d.better(theirs, ours) for d, ours, theirs in zip(self._directions, one, other, strict=False))
 
 
 class RunningTime:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hpo.so_far import FrontSoFar, RunningTime
+from hpo.so_far import BestSoFar, RunningTime
 from hpo.study.fields import Field, Place, duration, integer, number, read_table, read_value
 from hpo.text import suggest
 from hpo.trial import Direction, Trial, by_end
@@ -108,7 +108,7 @@ class BudgetMeter:
     def __init__(self, budget: Budget, objectives: Mapping[str, Direction], trials: Iterable[Trial] = ()) -> None:
         self._budget = budget
         self._objectives = objectives
-        self._best = FrontSoFar(objectives.values())
+        self._best = BestSoFar(*objectives.values())
         self._time = RunningTime()
         self._worker_time = 0.0
         self.finished = 0

@@ -13,7 +13,7 @@ from hpo import fronts
 from hpo.best import Best, front_of, ranked
 from hpo.fronts import Covered, box_of, diverged, hypervolume
 from hpo.insight.front import prefer
-from hpo.so_far import FrontSoFar
+from hpo.so_far import BestSoFar
 from hpo.statistics import Floats
 from hpo.trial import Direction, State, Trial
 
@@ -120,14 +120,14 @@ def test_with_one_objective_the_front_is_the_best_trial_and_its_equals() -> None
 def test_the_front_so_far_has_the_values_of_the_front(costs: Floats) -> None:
     objectives = {f"f{index}": Direction.MINIMIZE for index in range(costs.shape[1])}
     trials = [trial(number, *map(float, values)) for number, values in enumerate(costs)]
-    so_far = FrontSoFar(objectives.values())
+    so_far = BestSoFar(*objectives.values())
     for each in trials:
         so_far.add(each)
     assert sorted(so_far.front) == sorted({t.values for t in front_of(trials, objectives)})
 
 
 def test_no_improvement_is_counted_since_the_latest_trial_on_the_front() -> None:
-    so_far = FrontSoFar(OBJECTIVES.values())
+    so_far = BestSoFar(*OBJECTIVES.values())
     since = []
     for each in [
         trial(0, 0.5, 5.0),

@@ -28,6 +28,14 @@ def test_the_best_so_far_is_the_first_of_best_first_and_counts_what_came_after(
     assert found.since == (len(trials) - 1 - ranked[0].number if ranked else len(trials))
 
 
+def test_with_one_direction_further_values_of_a_trial_do_not_count() -> None:
+    found = BestSoFar(Direction.MINIMIZE)
+    for number, values in enumerate([(0.6, 3.0), (0.5, 9.0), (0.6, 1.0)]):
+        found.add(Trial(number, {}, 0, state=State.COMPLETE, values=values))
+
+    assert (found.value, found.since) == (0.5, 1)
+
+
 SPANS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 10)), max_size=12)
 
 
