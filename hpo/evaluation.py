@@ -9,15 +9,15 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from hpo import objective
-from hpo.errors import HpoError, InputError, SearchFailed
+from hpo.errors import HpoError, InputError
 from hpo.execution.guest import Guest, GuestFailed
 from hpo.ledger.address import Address
 from hpo.machine import absolute_uri
 from hpo.progress import Notify, to_stderr
 from hpo.study import Study
-from hpo.study.constraints import why_no_best
+from hpo.study.constraints import missing_best
 from hpo.text import number, redact
-from hpo.trial import Trial, counts_as_best
+from hpo.trial import Trial, counts_as_best, numbered
 
 if TYPE_CHECKING:
     from hpo.ledger.snapshots import Snapshot
@@ -114,10 +114,10 @@ def _choose(snapshot: Snapshot, wanted: int | None, preference: str | None) -> T
     if wanted is not None and preference is not None:
         raise InputError("--prefer: cannot be given together with --trial", key="--prefer", value=preference)
     if not any(map(counts_as_best, trials)):
-        raise SearchFailed(why_no_best(study.name, study.bounds, trials))
+        raise missing_best(study.name, study.bounds, trials)
     if wanted is None:
         return chosen(study, trials, preference)
-    found = next((trial for trial in trials if trial.number == wanted), None)
+    found = numbered(trials, wanted)
     if found is None or not counts_as_best(found):
         within = f" within the bounds of {' and '.join(found.violations)}" if found and found.violations else ""
         raise InputError(f"--trial: {study.name} has no complete trial {wanted}{within}", key="--trial", value=wanted)

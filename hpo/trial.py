@@ -249,6 +249,16 @@ def violation_of(excesses: Iterable[float]) -> float:
     return sum(excess for excess in excesses if excess > 0)
 
 
+def numbered(trials: Sequence[Trial], number: Any) -> Trial | None:
+    """Of all trials of a study, the one of this number; None where there is none."""
+    return trials[number] if type(number) is int and 0 <= number < len(trials) else None
+
+
+def known_numbers(trials: Sequence[Trial]) -> str:
+    """Which numbers all trials of a study have, in words."""
+    return f"its trials are 0 to {len(trials) - 1}" if trials else "it has no trials yet"
+
+
 def nearest(trials: Iterable[Trial]) -> Trial | None:
     """Of complete trials that all violate bounds, the one that does so least; None where one is feasible."""
     complete = [trial for trial in trials if trial.state is State.COMPLETE]

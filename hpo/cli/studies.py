@@ -16,12 +16,12 @@ from hpo.best import front_of
 from hpo.cli.options import AsJson, Name, Names, Prefer, Storage, Tracking, read_name, read_path
 from hpo.cli.table import print_best, print_table
 from hpo.cli.text import print_json, print_toml, values_in_words, write
-from hpo.errors import InputError, SearchFailed, StudyNotFound, TrackingError
+from hpo.errors import InputError, StudyNotFound, TrackingError
 from hpo.ledger.address import DEFAULT_STORAGE, Address
 from hpo.machine import absolute
 from hpo.search import folders
 from hpo.study import Study
-from hpo.study.constraints import why_no_best
+from hpo.study.constraints import missing_best
 from hpo.text import number, redact, suggest, value
 from hpo.tracking import DEFAULT_TRACKING
 from hpo.trial import Trial, counts
@@ -130,7 +130,7 @@ def best(
     head = snapshots.head(where, name)
     if not head["best"]:
         snapshot = snapshots.read(where, name)
-        raise SearchFailed(why_no_best(name, snapshot.study.bounds, snapshot.trials))
+        raise missing_best(name, snapshot.study.bounds, snapshot.trials)
     if preference is not None or "objectives" in head:
         _print_front(snapshots.read(where, name), preference, as_json=as_json, as_toml=as_toml)
         return

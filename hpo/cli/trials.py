@@ -25,7 +25,7 @@ from hpo.search.folders import LOG, found_folder
 from hpo.study import Study
 from hpo.study.budget import BudgetMeter
 from hpo.text import clock, duration, error_line, number, value
-from hpo.trial import BY_HAND, RETRY_OF, State, Trial
+from hpo.trial import BY_HAND, RETRY_OF, State, Trial, known_numbers, numbered
 
 # Seconds between two looks at a log that is followed.
 LOOK = 0.2
@@ -70,10 +70,10 @@ def find(trials: Sequence[Trial], name: str, wanted: int) -> Trial:
     Raises:
         InputError: When there is none.
     """
-    if wanted >= len(trials):
-        known = f"its trials are 0 to {len(trials) - 1}" if trials else "it has no trials yet"
-        raise InputError(f"--trial: {name} has no trial {wanted}; {known}", key="--trial", value=wanted)
-    return trials[wanted]
+    if (found := numbered(trials, wanted)) is None:
+        rule = f"{name} has no trial {wanted}; {known_numbers(trials)}"
+        raise InputError(f"--trial: {rule}", key="--trial", value=wanted)
+    return found
 
 
 def to_dict(study: Study, trial: Trial, folder: Path | None) -> dict[str, Any]:

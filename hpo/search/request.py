@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpo.errors import InputError
 from hpo.study.fields import ABSENT, Place, read_value, show
-from hpo.trial import Trial
+from hpo.trial import Trial, known_numbers, numbered
 
 if TYPE_CHECKING:
     from hpo.search.loop import Search
@@ -104,10 +104,9 @@ class Request:
             InputError: When there is none.
         """
         number = self.given.get("trial") if number is ABSENT else number
-        if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(trials):
-            known = f"its trials are 0 to {len(trials) - 1}" if trials else "it has no trials yet"
-            raise self.refusal(f"there is no trial {show(number)}; {known}", value=number)
-        return trials[number]
+        if (found := numbered(trials, number)) is None:
+            raise self.refusal(f"there is no trial {show(number)}; {known_numbers(trials)}", value=number)
+        return found
 
     def check_budget(self, search: Search) -> None:
         """Checks that the budget allows one more trial.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hpo.errors import SearchFailed
 from hpo.study.expressions import kind_of, parse
 from hpo.study.fields import Field, Place, label, number, read_table, read_value, table
 from hpo.study.points import grid
@@ -123,10 +124,10 @@ def no_best(bounds: Mapping[str, Bounds], trials: Iterable[Trial]) -> str:
     return none_feasible(bounds, trials) or "no trial is complete yet"
 
 
-def why_no_best(name: str, bounds: Mapping[str, Bounds], trials: Iterable[Trial]) -> str:
-    """Why a study has no best trial."""
+def missing_best(name: str, bounds: Mapping[str, Bounds], trials: Iterable[Trial]) -> SearchFailed:
+    """The error that a study has no best trial."""
     why = none_feasible(bounds, trials)
-    return f"{name}: {why}" if why else f"no trial of {name} is complete; to see why: hpo show {name}"
+    return SearchFailed(f"{name}: {why}" if why else f"no trial of {name} is complete; to see why: hpo show {name}")
 
 
 def _bounds(place: Place, metric: str, raw: Any) -> Bounds:
