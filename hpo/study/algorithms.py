@@ -87,7 +87,7 @@ class Algorithm:
     knows_bounds: bool = True
     narrows: bool = False
     widens: bool = False
-    list_points: Callable[[Any, Space], Sequence[Mapping[str, Any]]] | None = None
+    list_points: Callable[[Any, Space], list[dict[str, Any]]] | None = None
     list_name: str = "list"
     prunes: bool = True
 

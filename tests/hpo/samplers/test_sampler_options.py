@@ -15,19 +15,31 @@ from hpo.search.advisor import Advisor
 from hpo.study import parse
 from hpo.study.algorithms import SAMPLERS
 
+POINT = {"lr": 1e-3, "layers": 2, "activation": "relu", "hidden": []}
+NEEDED: dict[str, dict[str, Any]] = {"grid": {"points": 3, "repeats": 2}, "listed": {"points": [POINT]}}
+
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_option_is_recorded_and_read_back(name: str) -> None:
-    point = {"lr": 1e-3, "layers": 2, "activation": "relu", "hidden": []}
-    needed: dict[str, dict[str, Any]] = {"grid": {"points": 3, "repeats": 2}, "listed": {"points": [point]}}
-    points = needed.get(name, {})
-    study = small_study(sampler={"name": name, "seed": 5, "batch": 4, **points})
+    study = small_study(sampler={"name": name, "seed": 5, "batch": 4, **NEEDED.get(name, {})})
 
     again = parse(study.resolved, file="ledger")
 
     assert again.sampler == study.sampler
     assert (again.seed, again.batch) == (5, 4)
     assert set(study.sampler.options) == set(SAMPLERS[name].options)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_has_what_its_row_says_that_it_has(name: str) -> None:
+    row, study = SAMPLERS[name], small_study(sampler={"name": name, **NEEDED.get(name, {})})
+    options = study.sampler.options
+
+    listed = row.list_points(options["points"], study.space) * (options["repeats"] or 1) if row.list_points else None
+    assert study.points == (None if listed is None else len(listed))
+    if row.widens:
+        made: Any = samplers.build(name, 0, study.space, options)
+        assert made.space.names == study.space.names
 
 
 @pytest.mark.parametrize(
