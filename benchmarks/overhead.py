@@ -44,6 +44,7 @@ def hpo_side(trials: int, folder: Path, tracking: bool) -> float:
     from hpo.tracking import NoTracker, Tracker
     from hpo.tracking.mirror import Mirror
     from hpo.tracking.mlflow import MlflowStore
+    from hpo.trial import StudyState
 
     study = parse(STUDY | {"budget": {"trials": trials}}, file="overhead")
     executor = RayExecutor(
@@ -60,7 +61,7 @@ def hpo_side(trials: int, folder: Path, tracking: bool) -> float:
         tracker = Mirror(lambda: store, [], print)
     start = time.perf_counter()
     search.run(executor, [tracker])
-    if missing := tracker.close("FINISHED", 600):
+    if missing := tracker.close(StudyState.COMPLETE, 600):
         raise RuntimeError(f"{missing} trials are not in MLflow")
     seconds = time.perf_counter() - start
     executor.close()

@@ -34,7 +34,7 @@ from hpo.ledger.ledger import Ledger
 from hpo.mirroring import start_mirror
 from hpo.search.loop import Search
 from hpo.study import parse
-from hpo.trial import Report
+from hpo.trial import Report, StudyState
 
 STUDY: dict[str, Any] = {
     "name": "scale",
@@ -146,7 +146,7 @@ def measure(kind: str, workers: int, trials: int, clock: Callable[[], float], fo
     search.run(executor, [mirror])
     work = clock() - started
     searched = time.perf_counter()
-    missing = mirror.close("FINISHED", 24 * 3600)
+    missing = mirror.close(StudyState.COMPLETE, 24 * 3600)
     if missing:
         raise RuntimeError(f"{missing} trials are not in MLflow")
     drained = time.perf_counter()

@@ -27,7 +27,7 @@ from pathlib import Path
 from hpo.study import parse
 from hpo.tracking.mirror import Mirror
 from hpo.tracking.mlflow import MlflowStore
-from hpo.trial import Report, Reports, State, Trial
+from hpo.trial import Report, Reports, State, StudyState, Trial
 
 EPOCHS = 50
 STUDY = {
@@ -68,7 +68,7 @@ def search_side(uri: str, trials: int) -> float:
         for trial in updates(number):
             mirror.update(trial)
     seconds = time.perf_counter() - began
-    if missing := mirror.close("FINISHED", 600):
+    if missing := mirror.close(StudyState.COMPLETE, 600):
         raise RuntimeError(f"{missing} trials are not in MLflow")
     return seconds / trials
 

@@ -283,7 +283,7 @@ def watch(name: str, *, every: float = 2.0, storage: str | None = None) -> Resul
     from hpo.progress import follow
 
     snapshot = follow(_ledger(storage), name, every)
-    return Result(snapshot.study, snapshot.trials, snapshot.state)
+    return Result(snapshot.study, snapshot.trials, str(snapshot.state))
 
 
 def read(name: str, *, storage: str | None = None) -> Result:
@@ -293,7 +293,7 @@ def read(name: str, *, storage: str | None = None) -> Result:
     from hpo.ledger import snapshots
 
     snapshot = snapshots.read(where, name)
-    return Result(snapshot.study, snapshot.trials, snapshot.state)
+    return Result(snapshot.study, snapshot.trials, str(snapshot.state))
 
 
 def connect(study: str | Path | Mapping[str, Any], *, storage: str | None = None) -> Connection:

@@ -28,8 +28,6 @@ from hpo.study import Study
 from hpo.text import redact
 from hpo.trial import Trial
 
-# MLflow's word for the run of a study that is not running.
-_STATUS = {"complete": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 # How much less than others the process asks of the processor.
 NICE = 10
 # Where these are set, what a job leaves behind is ended with it.
@@ -69,7 +67,7 @@ def sync(where: Address, name: str, tracking: str, notify: Notify = to_stderr) -
     tracking = absolute_uri(tracking)
     with snapshots.held(where, name) as found:
         mirror: Any = start_mirror(found.study, found.uid, found.created, found.trials, tracking, notify)
-        missing = mirror.close(_STATUS[found.state], math.inf)
+        missing = mirror.close(found.state, math.inf)
         if missing:
             raise TrackingError(
                 f"{missing} of {len(found.trials)} trials of {name} are not in MLflow at {redact(tracking)}; "

@@ -15,7 +15,7 @@ from hpo.progress import Notify, announced, to_stderr
 from hpo.study import Study
 from hpo.text import redact
 from hpo.tracking import NoTracker, Tracker
-from hpo.trial import Trial
+from hpo.trial import StudyState, Trial
 
 if TYPE_CHECKING:
     from hpo.search.loop import Search
@@ -71,16 +71,18 @@ def mirrored(search: Search, uid: str, created: float, tracking: str, notify: No
     try:
         yield mirror
     except KeyboardInterrupt:
-        mirror.close("KILLED", QUICK_DRAIN)
+        mirror.close(StudyState.STOPPED, QUICK_DRAIN)
         raise
     except BaseException:
-        drain(mirror, "FAILED", search.study.name, notify, interrupted=search.interrupted)
+        drain(mirror, StudyState.FAILED, search.study.name, notify, interrupted=search.interrupted)
         raise
 
 
-def drain(tracker: Tracker, status: str, name: str, notify: Notify = to_stderr, *, interrupted: bool = False) -> int:
+def drain(
+    tracker: Tracker, state: StudyState, name: str, notify: Notify = to_stderr, *, interrupted: bool = False
+) -> int:
     """Lets the mirror write the remaining trials, for some seconds; returns how many are missing then."""
     limit = INTERRUPTED_DRAIN if interrupted else DRAIN
     notice = f"writing the remaining trials to MLflow, for up to {limit:g} s; to skip this, press Ctrl-C and later run"
     with announced(f"{notice}: hpo sync {name}", notify):
-        return tracker.close(status, limit)
+        return tracker.close(state, limit)

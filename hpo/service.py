@@ -23,7 +23,7 @@ from hpo.study.edits import workers
 from hpo.text import reason, redact
 from hpo.tracking import Tracker
 from hpo.tracking import check as check_tracking
-from hpo.trial import Trial, has_failed
+from hpo.trial import StudyState, Trial, has_failed
 
 if TYPE_CHECKING:
     from hpo.ledger.ledger import Ledger
@@ -247,8 +247,9 @@ def _publish(
     from hpo import publish as publishing
 
     study, trials = search.study, search.trials
-    status = "FAILED" if has_failed(trials) else "KILLED" if search.interrupted else "FINISHED"
-    unwritten = mirroring.drain(mirror, status, study.name, notify, interrupted=search.interrupted)
+    state = StudyState.STOPPED if search.interrupted else StudyState.COMPLETE
+    state = StudyState.FAILED if has_failed(trials) else state
+    unwritten = mirroring.drain(mirror, state, study.name, notify, interrupted=search.interrupted)
     if tracking == "none" or unwritten:
         return unwritten, False
     if search.interrupted or not whole:

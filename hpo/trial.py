@@ -50,6 +50,15 @@ class State(StrEnum):
         return self is not State.RUNNING
 
 
+class StudyState(StrEnum):
+    """How a study stands; the words are those of ``hpo show --json``."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"  # its budget is spent
+    STOPPED = "stopped"  # it can be resumed
+    FAILED = "failed"  # trials have finished, and none is complete
+
+
 class Direction(StrEnum):
     """Whether lower or higher values of the metric are better."""
 

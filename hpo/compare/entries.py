@@ -13,7 +13,7 @@ from hpo.compare.comparison import REPORTS, TRIALS, Trace, follow
 from hpo.errors import HpoError, InputError, StudyConflict
 from hpo.ledger.address import Address, probe
 from hpo.study import Study, load
-from hpo.trial import State, Trial
+from hpo.trial import State, StudyState, Trial
 
 
 @dataclass
@@ -113,7 +113,7 @@ def recall(name: str, repeats: int | None, where: Address, notify: Callable[[str
     chosen = [(repeat, known[other]) for repeat, other in numbered[:repeats]] or [(0, snapshots.read(where, name))]
     entry = Entry(chosen[0][1].study, name)
     for repeat, stored in chosen:
-        if stored.state != "complete":
+        if stored.state is not StudyState.COMPLETE:
             notify(f"{stored.study.name} is {stored.state}: only its finished trials count")
         entry.traces[repeat] = follow(stored.trials, stored.study.objectives)
     return entry

@@ -8,7 +8,7 @@ from typing import Any
 from hpo.best import leading
 from hpo.study import Study
 from hpo.study.budget import BudgetMeter
-from hpo.trial import RETRY_OF, Trial, counts, has_failed, nearest
+from hpo.trial import RETRY_OF, StudyState, Trial, counts, has_failed, nearest
 
 
 def spent(study: Study, trials: Sequence[Trial]) -> bool:
@@ -17,17 +17,13 @@ def spent(study: Study, trials: Sequence[Trial]) -> bool:
     return BudgetMeter(budget, study.objectives, trials).spent() is not None
 
 
-def state(study: Study, trials: Sequence[Trial], holder: str | None = None) -> str:
-    """One of four words.
-
-    ``"running"``; ``"failed"``: trials have finished, and none is complete; ``"complete"``: the budget is spent;
-    ``"stopped"``: it can be resumed.
-    """
+def state(study: Study, trials: Sequence[Trial], holder: str | None = None) -> StudyState:
+    """How a study stands."""
     if holder:
-        return "running"
+        return StudyState.RUNNING
     if has_failed(trials):
-        return "failed"
-    return "complete" if spent(study, trials) else "stopped"
+        return StudyState.FAILED
+    return StudyState.COMPLETE if spent(study, trials) else StudyState.STOPPED
 
 
 def head(study: Study, trials: Sequence[Trial], holder: str | None = None, top: int = 5) -> dict[str, Any]:

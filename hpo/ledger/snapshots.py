@@ -28,7 +28,7 @@ from hpo.ledger.address import Address
 from hpo.study import Study, parse
 from hpo.study.edits import Edit, from_json
 from hpo.text import suggest
-from hpo.trial import Trial
+from hpo.trial import StudyState, Trial
 
 if TYPE_CHECKING:
     from hpo.ledger.journal import Journal
@@ -65,8 +65,8 @@ class Snapshot:
         return heads.spent(self.study, self.trials)
 
     @property
-    def state(self) -> str:
-        """One of four words; see :func:`hpo.ledger.heads.state`."""
+    def state(self) -> StudyState:
+        """How it stands."""
         return heads.state(self.study, self.trials, self.holder)
 
     def head(self, top: int = 5) -> dict[str, Any]:
@@ -225,7 +225,7 @@ def _head(address: Address, stored: Stored) -> dict[str, Any]:
     if stored.head is None:
         head = _snapshot(address, stored).head()
     else:
-        head = stored.head | ({"state": "running"} if lock.holder(address, stored.name) else {})
+        head = stored.head | ({"state": StudyState.RUNNING} if lock.holder(address, stored.name) else {})
     return head | {"created": stored.attrs.get(CREATED_ATTR) or None}
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from hpo.errors import InputError
-from hpo.trial import Trial
+from hpo.trial import StudyState, Trial
 
 DEFAULT_TRACKING = "sqlite:///mlflow.db"
 # Set to true, MLflow still writes to a folder.
@@ -56,8 +56,8 @@ class Store(Protocol):
     def progress(self, trials: list[Trial]) -> None:
         """Notes on the parent that these trials have finished, in this order."""
 
-    def end(self, status: str, unfinished: Sequence[Trial]) -> None:
-        """Closes the parent run: ``"FINISHED"``, ``"KILLED"`` or ``"FAILED"``; runs of unfinished trials too."""
+    def end(self, state: StudyState, unfinished: Sequence[Trial]) -> None:
+        """Closes the parent run of a study that stands so, and the runs of unfinished trials."""
 
 
 class Tracker(Protocol):
@@ -65,7 +65,7 @@ class Tracker(Protocol):
 
     def update(self, trial: Trial) -> None: ...
 
-    def close(self, status: str, limit: float) -> int:
+    def close(self, state: StudyState, limit: float) -> int:
         """Writes what is left, for at most ``limit`` seconds.
 
         Returns:
@@ -79,5 +79,5 @@ class NoTracker:
     def update(self, trial: Trial) -> None:
         pass
 
-    def close(self, status: str, limit: float) -> int:
+    def close(self, state: StudyState, limit: float) -> int:
         return 0

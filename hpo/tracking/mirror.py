@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from hpo.text import redact
 from hpo.tracking import Store
-from hpo.trial import Trial
+from hpo.trial import StudyState, Trial
 
 # Seconds between two rounds of writing while the search goes on, and how long a round may take before what has changed
 # meanwhile gets its turn: how far the store may lag behind.
@@ -47,7 +47,7 @@ class Mirror:
         self._finished: list[Trial] = []
         self._running: set[int] = set()
         self._wake = threading.Event()
-        self._closing: str | None = None
+        self._closing: StudyState | None = None
         self._abandoned = False
         self._store: Store | None = None
         self._in_step = False
@@ -63,8 +63,8 @@ class Mirror:
             self._pending[trial.number] = self._known[trial.number] = trial
         self._wake.set()
 
-    def close(self, status: str, limit: float) -> int:
-        self._closing = status
+    def close(self, state: StudyState, limit: float) -> int:
+        self._closing = state
         self._wake.set()
         end = time.monotonic() + limit
         while self._thread.is_alive() and time.monotonic() < end:
@@ -105,9 +105,9 @@ class Mirror:
                 self._wake.set()
             self._sleep(pause)
 
-    def _end(self, status: str) -> None:
+    def _end(self, state: StudyState) -> None:
         assert self._store is not None
-        self._store.end(status, [trial for trial in self._known.values() if not trial.finished])
+        self._store.end(state, [trial for trial in self._known.values() if not trial.finished])
         self._done = True
 
     def _complain(self, reason: str) -> None:

@@ -20,7 +20,7 @@ from hpo.tracking.mlflow.client import MAX_KEY, MAX_PARAM, MAX_TAG, clean, conne
 from hpo.tracking.mlflow.describe import SOURCE, description, source_tags, study_tags
 from hpo.tracking.mlflow.page import DELETED_TAG
 from hpo.tracking.mlflow.progress import Progress
-from hpo.trial import State, Trial
+from hpo.trial import State, StudyState, Trial
 
 # MLflow shows a killed run as a failure, and has no status of its own for one that was stopped early on purpose.
 STATUS = {
@@ -31,6 +31,7 @@ STATUS = {
     State.FAILED: "FAILED",
     State.DISCARDED: "FINISHED",
 }
+STUDY_STATUS = {StudyState.COMPLETE: "FINISHED", StudyState.STOPPED: "KILLED", StudyState.FAILED: "FAILED"}
 # How many trials are written at once: a server of several processes takes 40 ms for the quickest call, mostly waiting,
 # and bears more of them; a database takes any number in one transaction.
 CALLERS, ROWS = 4, 50
@@ -186,7 +187,7 @@ class MlflowStore:
         log(self._client, self._parent, self._progress.after(trials))
         self._mark_best()
 
-    def end(self, status: str, unfinished: Sequence[Trial] = ()) -> None:
+    def end(self, state: StudyState, unfinished: Sequence[Trial] = ()) -> None:
         for trial in unfinished:  # shown all the same; the next run of the study begins it anew
             if trial.number not in self._runs:
                 self._runs[trial.number] = self._create_child(trial)
@@ -198,7 +199,7 @@ class MlflowStore:
         for child in self._runs.values():
             if not child.done:
                 self._client.set_terminated(child.run_id, "KILLED")
-        self._client.set_terminated(self._parent, status)
+        self._client.set_terminated(self._parent, STUDY_STATUS[state])
 
     # The children --------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from mlflow.entities import Run, ViewType
 
 from hpo.study import Study
 from hpo.tracking.mlflow import MlflowStore
-from hpo.trial import Report, State, Trial
+from hpo.trial import Report, State, StudyState, Trial
 
 BEGAN = 1_700_000_000.0
 SEARCHED = {"lr": 1e-3, "layers": 2, "activation": "relu", "hidden": [100, 100]}
@@ -46,7 +46,9 @@ def finish(trial: Trial, state: State) -> Trial:
     )
 
 
-def mirror(uri: str, study: Study, trials: list[Trial], status: str = "FINISHED", uid: str = "uid-1") -> MlflowStore:
+def mirror(
+    uri: str, study: Study, trials: list[Trial], state: StudyState = StudyState.COMPLETE, uid: str = "uid-1"
+) -> MlflowStore:
     """One life of a study: opens its store, writes what is missing, ends it."""
     store = a_store(uri, study, uid)
     mirrored = store.open([trial for trial in trials if trial.state != State.RUNNING])
@@ -54,7 +56,7 @@ def mirror(uri: str, study: Study, trials: list[Trial], status: str = "FINISHED"
     for start in range(0, len(missing), store.batch):
         store.write(missing[start : start + store.batch])
     store.progress([trial for trial in missing if trial.finished])
-    store.end(status, [trial for trial in trials if not trial.finished])
+    store.end(state, [trial for trial in trials if not trial.finished])
     return store
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from hpo.tracking import mirror as module
 from hpo.tracking.mirror import Mirror
-from hpo.trial import Report, State, Trial
+from hpo.trial import Report, State, StudyState, Trial
 
 PATIENCE = 30.0
 
@@ -36,7 +36,7 @@ class FakeStore:
         self.log: list[str] = []
         self.threads: set[str] = set()
         self.counted: list[int] = []
-        self.status: str | None = None
+        self.state: StudyState | None = None
         self.unfinished: list[int] = []
         self.batch = batch
         self._known: dict[int, tuple[int, int, str, int]] = {}
@@ -71,9 +71,9 @@ class FakeStore:
     def progress(self, trials: list[Trial]) -> None:
         self._call("progress", lambda: self.counted.extend(trial.number for trial in trials))
 
-    def end(self, status: str, unfinished: Sequence[Trial]) -> None:
+    def end(self, state: StudyState, unfinished: Sequence[Trial]) -> None:
         def obey() -> None:
-            self.status, self.unfinished = status, [trial.number for trial in unfinished]
+            self.state, self.unfinished = state, [trial.number for trial in unfinished]
 
         self._call("end", obey)
 
@@ -147,7 +147,7 @@ def test_a_trial_that_ends_before_the_second_round_is_written_once(
 
     assert store.log.count("write") == 2
     assert sorted(store.runs) == [run_of(ended(short)), run_of(long)]
-    mirror.close("KILLED", PATIENCE)
+    mirror.close(StudyState.STOPPED, PATIENCE)
 
 
 def test_every_trial_is_there_once_when_the_mirror_is_closed(warnings: list[str]) -> None:
@@ -158,10 +158,10 @@ def test_every_trial_is_there_once_when_the_mirror_is_closed(warnings: list[str]
         mirror.update(trial)
         mirror.update(ended(trial))
 
-    assert mirror.close("FINISHED", PATIENCE) == 0
+    assert mirror.close(StudyState.COMPLETE, PATIENCE) == 0
     assert whole(store, range(50))
     assert sorted(store.counted) == list(range(50))
-    assert store.status == "FINISHED"
+    assert store.state is StudyState.COMPLETE
     assert warnings == []
 
 
@@ -179,8 +179,8 @@ def test_a_running_trial_is_there_while_it_runs(warnings: list[str]) -> None:
         time.sleep(0.01)
 
     assert store.runs == [(0, 1, State.RUNNING, 2)]
-    assert mirror.close("KILLED", PATIENCE) == 0
-    assert store.status == "KILLED"
+    assert mirror.close(StudyState.STOPPED, PATIENCE) == 0
+    assert store.state is StudyState.STOPPED
 
 
 def test_what_the_ledger_holds_and_the_store_lacks_is_written_too(warnings: list[str]) -> None:
@@ -189,7 +189,7 @@ def test_what_the_ledger_holds_and_the_store_lacks_is_written_too(warnings: list
 
     mirror = Mirror(lambda: store, [a_trial(number) for number in range(4)], warnings.append)
 
-    assert mirror.close("FINISHED", PATIENCE) == 0
+    assert mirror.close(StudyState.COMPLETE, PATIENCE) == 0
     assert whole(store, range(4))
     assert sorted(store.counted) == [0, 2, 3]
 
@@ -197,7 +197,7 @@ def test_what_the_ledger_holds_and_the_store_lacks_is_written_too(warnings: list
 def test_a_mirror_with_nothing_to_do_still_opens_and_ends_its_parent(warnings: list[str]) -> None:
     store = FakeStore()
 
-    assert Mirror(lambda: store, [], warnings.append).close("FINISHED", PATIENCE) == 0
+    assert Mirror(lambda: store, [], warnings.append).close(StudyState.COMPLETE, PATIENCE) == 0
     assert store.log == ["open", "end"]
 
 
@@ -208,7 +208,7 @@ def test_closing_at_any_moment_ends(warnings: list[str]) -> None:
         mirror.update(a_trial(number))
         if number % 3:
             time.sleep(number % 7 / 1000)
-        assert mirror.close("FINISHED", PATIENCE) == 0
+        assert mirror.close(StudyState.COMPLETE, PATIENCE) == 0
         assert whole(store, [number])
 
 
@@ -224,7 +224,7 @@ def test_the_search_waits_for_no_call(warnings: list[str], gate: threading.Event
 
     assert not store.runs
     gate.set()
-    assert mirror.close("FINISHED", PATIENCE) == 0
+    assert mirror.close(StudyState.COMPLETE, PATIENCE) == 0
     assert whole(store, range(1000))
     assert store.threads == {"mirror"}
 
@@ -240,7 +240,7 @@ def test_a_trial_that_reports_often_while_the_store_is_slow_is_pending_once(
         mirror.update(trial)
     gate.set()
 
-    assert mirror.close("FINISHED", PATIENCE) == 0
+    assert mirror.close(StudyState.COMPLETE, PATIENCE) == 0
     assert store.runs == [(0, 1, State.RUNNING, 4999)]
     assert store.log.count("write") <= 2
 
@@ -261,7 +261,7 @@ def test_what_changes_while_it_is_written_is_written_again(warnings: list[str], 
     mirror.update(ended(trial))
     gate.set()
 
-    assert mirror.close("FINISHED", PATIENCE) == 0
+    assert mirror.close(StudyState.COMPLETE, PATIENCE) == 0
     assert (0, 1, State.COMPLETE, 1) in store.runs
     assert store.counted == [0]
 
@@ -282,7 +282,7 @@ def test_a_store_that_fails_for_a_while_has_every_trial_once_in_the_end(warnings
         time.sleep(0.01)
 
     for _ in range(5):  # the parent's end fails too, and is tried a few times only
-        missing = mirror.close("FINISHED", PATIENCE)
+        missing = mirror.close(StudyState.COMPLETE, PATIENCE)
     assert missing in (0, 1)
     assert whole(store, [*range(20), 100])
 
@@ -293,7 +293,7 @@ def test_one_warning_says_the_first_reason(warnings: list[str]) -> None:
         mirror.update(a_trial(number))
         time.sleep(0.01)
 
-    assert mirror.close("FINISHED", PATIENCE) == 20
+    assert mirror.close(StudyState.COMPLETE, PATIENCE) == 20
     assert warnings == ["ConnectionError: open: no answer"]
 
 
@@ -304,7 +304,7 @@ def test_a_store_that_cannot_even_be_made_costs_nothing_but_a_warning(warnings: 
     mirror = Mirror(make_store, [a_trial(number) for number in range(7)], warnings.append)
     mirror.update(a_trial(7))
 
-    assert mirror.close("FINISHED", PATIENCE) == 8
+    assert mirror.close(StudyState.COMPLETE, PATIENCE) == 8
     assert warnings == ["OSError: no such database"]
 
 
@@ -313,7 +313,7 @@ def test_a_store_that_never_answers_is_left_behind(warnings: list[str], gate: th
     for number in range(3):
         mirror.update(a_trial(number))
 
-    assert mirror.close("FINISHED", 0.2) == 3
+    assert mirror.close(StudyState.COMPLETE, 0.2) == 3
 
 
 def test_a_store_that_stops_answering_in_the_middle_is_counted_exactly(
@@ -328,7 +328,7 @@ def test_a_store_that_stops_answering_in_the_middle_is_counted_exactly(
     store = FakeStore(stall)
     mirror = Mirror(lambda: store, [a_trial(number) for number in range(10)], warnings.append)
 
-    missing = mirror.close("FINISHED", 0.3)
+    missing = mirror.close(StudyState.COMPLETE, 0.3)
 
     assert len(store.runs) == 4
     assert missing in (5, 6)  # the one that is on its way may arrive
@@ -339,7 +339,7 @@ def test_after_a_failure_the_store_is_asked_what_it_holds(warnings: list[str]) -
     mirror = Mirror(lambda: store, [], warnings.append)
     mirror.update(a_trial(0))
 
-    assert mirror.close("FINISHED", PATIENCE) == 0
+    assert mirror.close(StudyState.COMPLETE, PATIENCE) == 0
     assert whole(store, [0])
     assert store.log.count("open") == 2
 
@@ -349,7 +349,7 @@ def test_a_password_in_what_the_store_says_is_never_passed_on(warnings: list[str
     mirror = Mirror(lambda: FakeStore(failing(10**6, error)), [], warnings.append)
     mirror.update(a_trial(0, State.FAILED))
 
-    assert mirror.close("FINISHED", PATIENCE) == 1
+    assert mirror.close(StudyState.COMPLETE, PATIENCE) == 1
     assert warnings == [
         "ConnectionError: API request to http://me:***@tracking:5000/api failed HTTPConnectionPool(...)"
     ]

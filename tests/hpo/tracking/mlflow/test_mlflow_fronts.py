@@ -23,7 +23,7 @@ from hpo.study.constraints import judged
 from hpo.tracking.mlflow import views
 from hpo.tracking.mlflow.describe import description
 from hpo.tracking.mlflow.progress import FIRST, Progress
-from hpo.trial import Report, State, Trial
+from hpo.trial import Report, State, StudyState, Trial
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_a_mark_leaves_a_trial_that_is_discarded_while_the_search_runs(uri: str,
         store.write([changed])
         store.progress([changed])
         assert marked(uri, study) == wanted
-    store.end("FINISHED")
+    store.end(StudyState.COMPLETE)
     (parent,) = runs(uri, study, "study")
     assert parent.data.metrics["trials_finished"] == 3
 
@@ -98,7 +98,7 @@ def test_the_mark_of_the_best_leaves_a_trial_that_is_discarded(uri: str) -> None
 
     marks = {int(run.data.tags["hpo.trial"]) for run in runs(uri, single, "trial") if "hpo.best" in run.data.tags}
     assert marks == {0}
-    store.end("FINISHED")
+    store.end(StudyState.COMPLETE)
 
 
 def judged_trial(number: int, score: float, loss: float, memory: float, study: Study) -> Trial:

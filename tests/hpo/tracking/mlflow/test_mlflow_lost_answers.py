@@ -16,7 +16,7 @@ from stored import a_store, a_trial, exactly_once
 from hpo.study import Study
 from hpo.tracking import mirror as mirror_module
 from hpo.tracking.mirror import Mirror
-from hpo.trial import State
+from hpo.trial import State, StudyState
 
 
 class Losing(Relay):
@@ -66,7 +66,7 @@ def test_answers_that_get_lost_double_nothing(
     for trial in trials:
         mirror.update(trial)
 
-    missing = mirror.close("FINISHED", 60)
+    missing = mirror.close(StudyState.COMPLETE, 60)
 
     assert set(handler.lost) == set(handler.losses)
     assert missing == 0
@@ -82,7 +82,7 @@ def test_a_server_that_is_not_there_is_said_once_without_its_password(
     mirror = Mirror(lambda: a_store("http://me:secret@127.0.0.1:9", study), [], warnings.append)
     mirror.update(a_trial(0))
 
-    assert mirror.close("FINISHED", 60) == 1
+    assert mirror.close(StudyState.COMPLETE, 60) == 1
     assert len(warnings) == 1
     assert "127.0.0.1" in warnings[0]
     assert "secret" not in warnings[0]
@@ -125,7 +125,7 @@ def test_a_server_that_asks_for_an_hour_or_never_answers_does_not_keep_the_mirro
         mirror = Mirror(lambda: a_store(f"http://127.0.0.1:{server.server_port}", study), [], lambda text: None)
         mirror.update(a_trial(0))
         began = time.monotonic()
-        assert mirror.close("FINISHED", limit) == 1
+        assert mirror.close(StudyState.COMPLETE, limit) == 1
         assert time.monotonic() - began < min(limit + 5, 45)
     finally:
         over.set()

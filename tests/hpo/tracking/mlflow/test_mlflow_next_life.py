@@ -12,7 +12,7 @@ from stored import BEGAN, a_store, a_trial, exactly_once, mirror, runs
 
 from hpo.study import Study
 from hpo.tracking.mlflow import MlflowStore, delete, describe, store
-from hpo.trial import State
+from hpo.trial import State, StudyState
 
 
 def test_a_second_run_doubles_nothing(uri: str, study: Study) -> None:
@@ -173,7 +173,7 @@ def test_a_trial_that_finished_otherwise_than_mlflow_says_is_corrected(uri: str,
 
 def test_what_still_runs_when_a_study_ends_is_no_zombie(uri: str, study: Study) -> None:
     trials = [a_trial(0), a_trial(1, State.RUNNING)]
-    mirror(uri, study, trials, status="KILLED")
+    mirror(uri, study, trials, state=StudyState.STOPPED)
 
     exactly_once(uri, study, trials)
     assert (

@@ -23,7 +23,7 @@ from hpo.study import Study
 from hpo.tracking import check
 from hpo.tracking.mlflow import MlflowStore
 from hpo.tracking.mlflow.describe import description
-from hpo.trial import Report, State, Trial
+from hpo.trial import Report, State, StudyState, Trial
 
 # What is promised --------------------------------------------------------------------------------------------------
 
@@ -122,7 +122,7 @@ def test_a_running_trial_grows(uri: str, study: Study) -> None:
     trial = finish(trial, State.PRUNED)
     store.write([trial])
     store.progress([trial])
-    store.end("FINISHED", [])
+    store.end(StudyState.COMPLETE, [])
     exactly_once(uri, study, [trial])
     assert runs(uri, study, "trial")[0].info.run_id == child.info.run_id
 
@@ -145,7 +145,7 @@ def test_a_second_attempt_replaces_the_first(uri: str, study: Study) -> None:
     trial = finish(trial, State.COMPLETE)
     store.write([trial])
     store.progress([trial])
-    store.end("FINISHED", [])
+    store.end(StudyState.COMPLETE, [])
 
     exactly_once(uri, study, [trial])
     (child,) = runs(uri, study, "trial")
@@ -162,7 +162,7 @@ def test_a_lost_attempt_is_gone_while_the_next_one_waits_for_a_worker(uri: str, 
     store.write([trial])
     assert runs(uri, study, "trial") == []
     store.write([trial])
-    store.end("KILLED", [trial])
+    store.end(StudyState.STOPPED, [trial])
 
     (child,) = runs(uri, study, "trial")
     assert child.data.tags["hpo.attempt"] == "2"
@@ -263,7 +263,7 @@ def test_five_hundred_long_parameters_arrive_and_what_is_cut_is_said_once(uri: s
         store = MlflowStore(uri, study, "uid-1", BEGAN, remark=remarks.append)
         missing = [trial for trial in trials if trial.number not in store.open(trials)]
         store.write(missing)
-        store.end("FINISHED")
+        store.end(StudyState.COMPLETE)
     assert [len(run.data.params) for run in runs(uri, study, "trial")] == [751, 751]
     (parent,) = runs(uri, study, "study")
     assert len(parent.data.params) == 251
