@@ -13,8 +13,8 @@ import numpy as np
 
 from trainer.arrays import Floats
 
-BLOCK: Final = 32_768
-"""Elements per block; a few float32 arrays of it fit the second-level cache."""
+BLOCK: Final = 262_144
+"""Elements per block; a few float32 arrays of it fit the third-level cache, and the calls for it cost little."""
 
 
 Block = tuple[slice, bool, Floats, Floats, Floats, list[Floats]]
