@@ -127,7 +127,7 @@ name = "large"
 objective = "train:{objective}"
 metric = "loss"
 direction = "minimize"
-space.lr = {{ low = 0.01, high = 1.0, log = true }}
+space.lr = {lr}
 space.wd = {{ low = 0.0, high = 0.1 }}
 budget.trials = {trials}
 """
@@ -141,12 +141,14 @@ class Case:
         trials: How many it has, in each study.
         studies: How many studies.
         reports: Of each trial.
+        choices: How many values the learning rate is chosen from; 0 for a range.
         commands: What is measured; ``{n}`` and ``{more}`` are the trials, and two more.
     """
 
     trials: int
     studies: int = 1
     reports: int = 3
+    choices: int = 0
     commands: tuple[str, ...] = ("list", "best large", "show large", "report large")
 
 
@@ -155,7 +157,8 @@ CASES = {
     "10000": Case(10_000, commands=(*Case.commands, RUN + "{n}", RUN + "{more}")),
     "100000": Case(100_000),
     "200 studies": Case(20, 200, 10, ("list", "best study-007", "show study-007")),
-    "40000 reports": Case(0, commands=(RUN + "3", "show large")),
+    "40000 reports": Case(0, reports=40_000, commands=(RUN + "3", "show large")),
+    "3000 choices": Case(0, choices=3000, commands=(RUN + "1000", "report large")),
 }
 
 
@@ -212,8 +215,11 @@ def run(name: str, sides: dict[str, Path], folder: Path, rounds: int, at_most: f
             sizes = map(str, (case.trials, case.studies, case.reports))
             subprocess.run([sys.executable, __file__, "--write", code, homes[side] / "whole", *sizes], check=True)
         (homes[side] / "train.py").write_text(OBJECTIVE)
-        objective = "objective" if case.trials else "batches"
-        (homes[side] / "study.toml").write_text(STUDY_FILE.format(objective=objective, trials=max(case.trials, 3)))
+        objective = "batches" if case.reports == 40_000 else "objective"
+        values = [f"{(n + 1) / case.choices:.6f}" for n in range(case.choices)]
+        lr = f"{{ choice = [{', '.join(values)}] }}" if values else "{ low = 0.01, high = 1.0, log = true }"
+        text = STUDY_FILE.format(objective=objective, trials=max(case.trials, 3), lr=lr)
+        (homes[side] / "study.toml").write_text(text)
     for command in case.commands:
         found: dict[str, list[tuple[float, float, float]]] = {side: [] for side in sides}
         for _ in range(rounds):
