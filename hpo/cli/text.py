@@ -89,13 +89,7 @@ def write(text: str, *, safe: bool = True) -> None:
         BrokenPipeError: When nobody reads it any more.
         HpoError: When it cannot be written.
     """
-    try:
-        out().write(printable(text) if safe else text)
-        out().flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise HpoError(f"standard output cannot be written: {error.strerror or error}") from error
+    _put(out(), printable(text) if safe else text)
 
 
 def write_bytes(data: bytes) -> None:
@@ -108,9 +102,13 @@ def write_bytes(data: bytes) -> None:
     stream = getattr(out(), "buffer", None)
     if stream is None or out().isatty():
         write(data.decode())
-        return
+    else:
+        _put(stream, data)
+
+
+def _put(stream: Any, what: str | bytes) -> None:
     try:
-        stream.write(data)
+        stream.write(what)
         stream.flush()
     except BrokenPipeError:
         raise
