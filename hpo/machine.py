@@ -41,6 +41,11 @@ def sqlite_path(uri: str) -> Path:
     return absolute(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
 
 
+def without_database(uri: str) -> bool:
+    """Whether the file of a tracking store's address ``sqlite:///PATH`` is not there; MLflow would make it."""
+    return uri.startswith("sqlite:///") and not sqlite_path(uri).exists()
+
+
 def sqlite_uri(path: str | Path) -> str:
     """The address of a file: what means something else in an address is quoted."""
     return "sqlite:///" + str(path).replace("%", "%25").replace("?", "%3F")

@@ -16,7 +16,7 @@ from hpo.execution.guest import Guest
 from hpo.executors import Executors
 from hpo.interrupts import OnInterrupt
 from hpo.ledger.address import Address, parse, probe
-from hpo.machine import absolute, absolute_uri, settle, sqlite_path, working_folder
+from hpo.machine import absolute, absolute_uri, settle, without_database, working_folder
 from hpo.progress import Notify, Progress, to_stderr
 from hpo.study import Study
 from hpo.study.edits import workers
@@ -282,8 +282,7 @@ def delete(where: Address, name: str, tracking: str) -> tuple[int, bool]:
     uid = snapshots.uid(where, name)
     count = snapshots.delete(where, name)
     forget(where.folder, name, uid, to_stderr)
-    absent = tracking.startswith("sqlite:///") and not sqlite_path(tracking).exists()  # MLflow would create the file
-    if tracking == "none" or absent:
+    if tracking == "none" or without_database(tracking):
         return count, False
     from hpo.tracking.mlflow import delete as delete_experiment
 

@@ -18,7 +18,7 @@ import typer
 from hpo.cli.options import Tracking, complete_name, read_name
 from hpo.cli.text import browsed, write
 from hpo.errors import InputError, TrackingError
-from hpo.machine import sqlite_path
+from hpo.machine import without_database
 from hpo.text import redact
 from hpo.tracking import DEFAULT_TRACKING, check
 
@@ -48,7 +48,7 @@ def ui(
     if tracking == "none":
         raise InputError("--tracking: must be a tracking store, got none", key="--tracking", value="none")
     check(tracking)
-    if tracking.startswith("sqlite:///") and not sqlite_path(tracking).exists():
+    if without_database(tracking):
         raise InputError(
             f"ui: there are no runs in {tracking}; create some with: hpo run STUDY.toml",
             key="--tracking",

@@ -16,7 +16,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.store.db import utils
 
-from hpo.machine import sqlite_path, sqlite_uri
+from hpo.machine import sqlite_path, sqlite_uri, without_database
 
 TABLES = Path(__file__).with_name("tables.sql")
 
@@ -26,9 +26,9 @@ def make(uri: str) -> None:
 
     MLflow makes its tables one by one; a process killed meanwhile leaves a file that no MLflow opens again.
     """
-    path = sqlite_path(uri)
-    if not uri.startswith("sqlite:///") or path.exists():
+    if not without_database(uri):
         return
+    path = sqlite_path(uri)
     draft = path.parent / ".hpo" / f"{path.name}.{uuid.uuid4().hex}"
     draft.parent.mkdir(exist_ok=True)
     try:

@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from hpo.errors import InputError, TrackingError
-from hpo.machine import sqlite_path
+from hpo.machine import sqlite_path, without_database
 from hpo.text import reason, redact
 from hpo.tracking.mlflow.client import OBJECTIVE, connect, search
 from hpo.trial import FROM, Origin, Report, State, Trial
@@ -28,8 +28,8 @@ def mlflow_trials(uri: str, experiment: str) -> list[Trial]:
         InputError: When there is no such store or experiment.
         TrackingError: When MLflow fails.
     """
-    if uri.startswith("sqlite:///") and not (path := sqlite_path(uri)).exists():  # MLflow would create the file
-        raise InputError(f"--mlflow: there is no database at {path}", key="--mlflow", value=uri)
+    if without_database(uri):
+        raise InputError(f"--mlflow: there is no database at {sqlite_path(uri)}", key="--mlflow", value=uri)
     try:
         client = connect(uri)
         found = client.get_experiment_by_name(experiment)
