@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -84,6 +84,25 @@ def working_folder() -> Iterator[None]:
             with suppress(OSError):  # it may not be entered any more; then this process stays where it is
                 os.chdir(here)
         os.close(here)
+
+
+@contextmanager
+def variables(given: Mapping[str, str | None]) -> Iterator[None]:
+    """Sets environment variables of this process during the block; None removes one."""
+    before = {name: os.environ.get(name) for name in given}
+    _set(given)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(given: Mapping[str, str | None]) -> None:
+    for name, value in given.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def settle() -> None:

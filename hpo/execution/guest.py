@@ -9,10 +9,10 @@ from typing import Any
 
 from hpo.errors import HpoError
 from hpo.execution import WARNINGS, Job
-from hpo.execution.inline import THREADS, variables
+from hpo.execution.inline import THREADS
 from hpo.execution.process import Child, ChildDied, ChildFailed
 from hpo.imports import look_in
-from hpo.machine import working_folder
+from hpo.machine import variables, working_folder
 from hpo.study import Study
 
 # Seconds for which reports may wait for each other: where a pruner decides by them, and where people only look at them.

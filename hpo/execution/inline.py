@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from hpo.execution import Ended, Event, Job, Outcome, Task
 from hpo.execution.worker import Worker
+from hpo.machine import variables
 
 # If one of these is set, the user has chosen the number of threads.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -71,27 +72,9 @@ class InlineExecutor:
 
 
 @contextmanager
-def variables(given: Mapping[str, str]) -> Iterator[None]:
-    """Sets environment variables of this process during the block."""
-    before = {name: os.environ.get(name) for name in given}
-    os.environ.update(given)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
-
-
-@contextmanager
 def _at_most(threads: int) -> Iterator[None]:
     """Limits the libraries that are loaded, and by the variable that Ray sets for its workers, those that will be."""
     from threadpoolctl import threadpool_limits
 
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    try:
-        with threadpool_limits(threads):
-            yield
-    finally:
-        os.environ.pop("OMP_NUM_THREADS", None)
+    with variables({"OMP_NUM_THREADS": str(threads)}), threadpool_limits(threads):
+        yield

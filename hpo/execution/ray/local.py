@@ -27,6 +27,7 @@ import ray._private.worker
 from hpo.errors import ClusterError
 from hpo.execution import CREDENTIALS, WARNINGS
 from hpo.execution.ray import reaper
+from hpo.machine import variables
 
 # What Ray imports to find out whether its dashboard's dependencies are there. Without them its agent on every node
 # imports half as much; what it leaves out serves metrics and jobs, which this Ray does not need.
@@ -115,18 +116,12 @@ def _own_variables(folder: Path) -> Iterator[None]:
 
     Warnings as errors are for the study's own code, which gets them from its job; Ray's processes would end by them.
     """
-    names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", WARNINGS)
-    before = {name: os.environ.pop(name, None) for name in names}
     path = folder / "auth_token"
     if not path.exists():
         path.write_text(secrets.token_hex(32))
-    os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)  # with no mode set, a Ray that starts here asks for its token
-    try:
+    others = dict.fromkeys(("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", WARNINGS))
+    with variables(others | {"RAY_AUTH_TOKEN_PATH": str(path)}):  # with no mode set, Ray asks for the token there
         yield
-    finally:
-        for name in names:
-            os.environ.pop(name, None)
-        os.environ.update({name: value for name, value in before.items() if value is not None})
 
 
 def _persist(init: Callable[[], object], options: dict[str, Any]) -> None:
