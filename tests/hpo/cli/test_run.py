@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -312,17 +313,17 @@ def test_two_studies_share_a_ledger(hpo: CommandLine) -> None:
 def test_a_ledger_is_read_once_for_all_its_studies(hpo: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "abc":
         hpo.run("--set", f"name={name}", "--set", "budget.trials=1")
-    connected: list[object] = []
-    connect = snapshots._connect
+    read: list[Address] = []
+    stored = snapshots._stored
 
-    def counted(address: Address) -> object:
-        connected.append(address)
-        return connect(address)
+    def counted(address: Address) -> Iterator[snapshots.Stored]:
+        read.append(address)
+        return stored(address)
 
-    monkeypatch.setattr(snapshots, "_connect", counted)
+    monkeypatch.setattr(snapshots, "_stored", counted)
 
     assert len(hpo("list", "--json").json) == 3
-    assert len(connected) <= 1  # none where the summary beside it knows all
+    assert len(read) == 1
 
 
 def test_a_database_that_cannot_be_reached_says_so_at_once_and_keeps_its_password(hpo: CommandLine) -> None:
