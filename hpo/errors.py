@@ -8,12 +8,14 @@ HpoError                     exit code 1: the study, the ledger, Ray or MLflow f
 ├── Unanswered               the driver has not answered a request
 ├── Interrupted              exit code 130: the user ended it
 └── InputError               exit code 2: the input is wrong; nothing was started
-    ├── ObjectiveError       the objective cannot be imported, or refuses its parameters
+    ├── ObjectiveError       the objective cannot be imported or refuses its parameters, or its first report shows that
+    │                        it never reports the metric
     ├── StudyNotFound        the ledger has no study of this name
     ├── StudyLocked          another process is running the study
     ├── StudyConflict        the ledger's study of this name was made from another file
     ├── StorageUnusable      (a StorageError too) found before anything was started
-    ├── ClusterUnusable      (a ClusterError too) found before anything was started
+    ├── ClusterUnusable      (a ClusterError too) found before any trial was started: that nothing answers, or that no
+    │                        node has what a worker asks for, which is known when the ledger has the study
     └── MissingExtra         an optional package is not installed
 """
 
@@ -96,7 +98,7 @@ class InputError(HpoError):
 
 
 class ObjectiveError(InputError):
-    """The objective cannot be imported, does not fit the contract, or refuses its parameters."""
+    """The objective cannot be imported, does not fit the contract, refuses its parameters, or has another metric."""
 
 
 class StudyNotFound(InputError):
@@ -116,7 +118,7 @@ class StorageUnusable(StorageError, InputError):
 
 
 class ClusterUnusable(ClusterError, InputError):
-    """The cluster cannot be used; found before anything was started."""
+    """The cluster cannot be used; found before any trial was started."""
 
 
 class MissingExtra(InputError):

@@ -67,6 +67,22 @@ class Executors:
         if self._workers is None and workers not in (None, "auto"):
             self._workers = int(workers or 0)
 
+    @property
+    def abroad(self) -> bool:
+        """Whether a cluster is named that is to run the trials."""
+        return self._workers != 0 and (self._address or os.environ.get("RAY_ADDRESS") or "local") != "local"
+
+    def check(self) -> None:
+        """Finds out whether a cluster may be where one is named, without Ray.
+
+        Raises:
+            ClusterUnusable: When there is none.
+        """
+        if self.abroad:
+            from hpo.execution.ray import address
+
+            address.check(self._address)
+
     def load(self) -> None:
         """Imports what :meth:`open` needs, before another thread imports as much beside it."""
         if self._workers != 0:
@@ -110,8 +126,7 @@ class Executors:
 
     def nodes(self) -> Nodes | None:
         """The nodes of the cluster, which hold folders of trials; None where all trials run on this machine."""
-        address = self._address or os.environ.get("RAY_ADDRESS") or "local"
-        if self._workers == 0 or not (self._shared if self._started else address != "local"):
+        if not (self._shared and self._workers != 0 if self._started else self.abroad):
             return None
         from hpo.execution.ray.nodes import RayNodes
 

@@ -168,6 +168,7 @@ def run(
     Raises:
         StudyLocked: When another process runs the study.
         StudyConflict: When the study file contradicts the ledger.
+        ClusterUnusable: When no cluster is where one is named.
         HpoError: When the search fails.
         KeyboardInterrupt: At the second Ctrl-C; see :func:`hpo.interrupts.resumable`.
     """
@@ -177,6 +178,7 @@ def run(
 
     tracking = absolute_uri(tracking)  # trials in this process may change the working folder
     check_tracking(tracking)
+    _check_cluster(study, where, executors)
     ledger, edits = open_edited(where, study, notify)
     with closing(ledger):
         study, uid = ledger.study, ledger.uid
@@ -184,6 +186,7 @@ def run(
         folders = _folders(ledger, where, checkpoints, executors.echo, notify)
         search = Search(study, ledger, folders, retry_failed=retry_failed)
         if not search.done:
+            executors.check()
             executors.load()
         with mirroring.mirrored(search, uid, ledger.created, tracking, notify) as mirror:
             _search(search, executors, folders, uid, mirror, on_interrupt, quiet=quiet, notify=notify)
@@ -192,6 +195,16 @@ def run(
     if later:  # the study is no longer locked
         background.start(where, search.study, uid, tracking, notify)
     return SearchResult(search.trials, search.interrupted, unwritten)
+
+
+def _check_cluster(study: Study, where: Address, executors: Executors) -> None:
+    """Refuses a cluster that does not answer before the ledger has the study; a finished study needs no cluster."""
+    if executors.abroad:
+        from hpo.ledger import snapshots
+
+        there = where.path is None or where.path.exists()
+        if not (there and study.name in snapshots.names(where)):
+            executors.check()
 
 
 def _folders(

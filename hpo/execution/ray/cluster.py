@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import socket
 import sys
 import threading
 import uuid
@@ -29,15 +27,10 @@ from ray.exceptions import RpcError
 from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_list, _internal_kv_put
 
 from hpo.errors import ClusterUnusable
+from hpo.execution.ray import address as where
 from hpo.execution.ray import local
+from hpo.execution.ray.address import ANSWER
 from hpo.study.workers import Resources
-
-# Seconds after which Ray's global control server counts as silent. Ray's own `ray.nodes` waits for a minute and then
-# ends this process.
-ANSWER = 5.0
-
-# HTTP/2's frame of settings, here with none: its length, its type (4), flags and a stream's number.
-_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 
 # One search of this process uses Ray at a time; and whether the Ray it uses was there before.
 _in_use = threading.Lock()
@@ -63,13 +56,7 @@ def start(address: str | None, workers: int, resources: Resources, *, verbose: b
             of this process uses Ray.
     """
     global _found
-    address = address or os.environ.get("RAY_ADDRESS")
-    source = "RAY_ADDRESS" if address == os.environ.get("RAY_ADDRESS") else "--address"
-    if address and address.startswith(("ray://", "http://", "https://")):
-        raise ClusterUnusable(
-            f"{source}: a search must run inside its cluster, and {address} is outside (Ray's client streams no "
-            "reports); submit the study instead: hpo submit STUDY.toml --address http://HEAD:8265"
-        )
+    there, source = where.found(address)
     if not _in_use.acquire(blocking=False):
         raise ClusterUnusable(
             "another search of this process uses Ray: run one after the other, run each in a process of its own, or "
@@ -77,7 +64,7 @@ def start(address: str | None, workers: int, resources: Resources, *, verbose: b
         )
     try:
         _found = ray.is_initialized()
-        return _found or _connect_or_start(address, source, workers, resources, verbose=verbose)
+        return _found or _connect_or_start(there, source, workers, resources, verbose=verbose)
     except BaseException:
         _in_use.release()
         raise
@@ -96,38 +83,18 @@ def _connect_or_start(address: str | None, source: str, workers: int, resources:
     # Ray's own function writes to standard output, where results belong, and leaves out lines that resemble others.
     ray._private.worker.print_to_stdstream = _show if verbose else _hide  # type: ignore[assignment]
     options: dict[str, Any] = {"log_to_driver": verbose, "logging_level": "INFO" if verbose else "ERROR"}
-    if not address or address == "local":
+    if address is None:
         local.start(cores(workers, resources), **options)
         return False
     # What Ray takes "auto" for: the cluster that was started last, which may have ended since.
     there = find_bootstrap_address(None) or "" if address == "auto" else address
-    host, _, port = there.rpartition(":")
     try:
-        if host and port.isdecimal():
-            _greet(host.strip("[]"), int(port))
+        where.greet(there)
         with local.keeping_sigterm():
             ray.init(address=address, **options)
     except (OSError, ValueError, RuntimeError, OverflowError) as error:
-        reason = " ".join(str(error).split())
-        raise ClusterUnusable(
-            f"{source}: no Ray cluster answers at {there or address}: {reason}; start one (ray start --head), "
-            f"correct {source}, or leave it out to use this machine"
-        ) from error
+        raise where.silent(source, there or address, error) from error
     return True
-
-
-def _greet(host: str, port: int) -> None:
-    """Whether a Ray may be there, by HTTP/2's first words: Ray itself would try for ten minutes."""
-    with socket.create_connection((host, port), ANSWER) as connection:
-        if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
-            return  # its first words are others
-        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS)
-        try:
-            answer = connection.recv(len(_SETTINGS))
-        except TimeoutError:
-            raise TimeoutError(f"what listens there has not answered for {ANSWER:g} s") from None
-        if answer[3:4] != _SETTINGS[3:4]:
-            raise ConnectionError("what listens there is no Ray control server")
 
 
 def _show(batch: dict[str, Any], **_: object) -> None:

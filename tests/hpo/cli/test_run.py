@@ -390,6 +390,32 @@ def test_workers_are_a_whole_number_or_auto(hpo: CommandLine, workers: str) -> N
     assert ended.err == f"hpo: --workers: must be a whole number or auto, got {workers!r}\n"
 
 
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1: "),
+        ("ray://127.0.0.1:10001", "a search must run inside its cluster, and ray://127.0.0.1:10001 is outside"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_refused_before_anything_is_written(
+    hpo: CommandLine, address: str, why: str
+) -> None:
+    words = ["--address", address, "--storage", "fresh.journal", "--tracking", "sqlite:///fresh.db"]
+    ended = hpo("run", "s.toml", *words, code=2)
+    assert ended.err.startswith(f"hpo: --address: {why}")
+    assert (ended.out, ended.err.count("\n")) == ("", 1)
+    assert not list(hpo.folder.glob("fresh*"))
+
+
+def test_a_finished_study_needs_no_cluster(hpo: CommandLine) -> None:
+    hpo.run()
+    words = [*QUICK[QUICK.index("--tracking") :], "--address", "127.0.0.1:1"]
+    assert "5 complete" in hpo("run", "s.toml", *words).out
+    more = hpo("run", "s.toml", *words, "--trials", "6", code=2)
+    assert "no Ray cluster answers at 127.0.0.1:1" in more.err
+    assert len(snapshots.read(parse("hpo.journal"), "small").trials) == 5
+
+
 def test_a_study_file_that_is_not_there_is_named(hpo: CommandLine) -> None:
     assert hpo("run", "none.toml", *QUICK, code=2).err == "hpo: none.toml: cannot be read: No such file or directory\n"
 

@@ -194,7 +194,7 @@ def test_an_address_where_something_else_listens_is_refused_within_seconds(
 ) -> None:
     from hpo.execution.ray import cluster as ray
 
-    monkeypatch.setattr(ray, "ANSWER", 0.5)
+    monkeypatch.setattr("hpo.execution.ray.address.ANSWER", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
 
