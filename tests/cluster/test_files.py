@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+import hpo
+
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -235,6 +237,12 @@ def test_the_kubernetes_cluster_is_the_one_of_compose() -> None:
     version = re.search(r"^ray==(.*)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
     assert version
     assert KUBERAY[0]["spec"]["rayVersion"] == version[1]
+
+
+def test_the_images_of_the_kubernetes_cluster_are_of_this_version() -> None:
+    text = (ROOT / "deploy" / "kuberay.yaml").read_text(encoding="utf-8")
+    images = re.findall(r"^ *image: (hpo\S*)$", text, re.MULTILINE)
+    assert set(images) == {f"hpo:{hpo.__version__}", f"hpo-postgres:{hpo.__version__}"}
 
 
 # Virtual machines ----------------------------------------------------------------------------------------------------

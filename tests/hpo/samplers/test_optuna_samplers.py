@@ -14,7 +14,12 @@ import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
-from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
+from optuna.testing.pytest_samplers import (
+    BasicSamplerTestCase,
+    MultiObjectiveSamplerTestCase,
+    RelativeSamplerTestCase,
+    SingleOnlySamplerTestCase,
+)
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo import samplers
@@ -120,3 +125,17 @@ class TestTogether(RelativeSamplerTestCase):
 # narrowing: it asks for the one direction when a round begins, and not when a parameter is drawn.
 class TestOneObjective(SingleOnlySamplerTestCase):
     sampler = of(cmaes=lambda: SpaceUnknown("cmaes"))
+
+
+# Not listed, as above; nor narrowing and cmaes, which know one objective.
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # hpo's advisor silences it, too
+class TestSeveralObjectives(MultiObjectiveSamplerTestCase):
+    sampler = of(
+        random=lambda: SpaceUnknown("random"),
+        qmc=lambda: SpaceUnknown("qmc"),
+        grid=lambda: SpaceUnknown("grid", points=3),
+        tpe=lambda: SpaceUnknown("tpe", n_startup_trials=3),
+        gp=lambda: SpaceUnknown("gp", n_startup_trials=3),
+        nsga2=lambda: SpaceUnknown("nsga2"),
+        nsga3=lambda: SpaceUnknown("nsga3"),
+    )
