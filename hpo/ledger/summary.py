@@ -1,8 +1,8 @@
 """The summary beside a journal: what its lines say, so that not every line has to be read again.
 
 It is derived. It says how many bytes of the journal it covers, and their SHA-256; reading continues after them. A
-summary of other bytes, of another version, or one that was torn or edited is not used, and is written anew. Deleting it
-costs time, never data. It is JSON: a digest of the rest, a header, and a line per trial.
+summary of other bytes, one that other code has written, or one that was torn or edited is not used, and is written
+anew. Deleting it costs time, never data. It is JSON: a digest of the rest, a header, and a line per trial.
 """
 
 from __future__ import annotations
@@ -10,21 +10,29 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import hpo
 from hpo.errors import HpoError
-from hpo.ledger import marked
+from hpo.ledger import STUDY_ATTR, marked
 from hpo.ledger.rows import from_rows
 from hpo.machine import write_whole
 from hpo.trial import Trial
 
-# What this module and `replay.py` write; to be raised with every change of it.
-FORMAT = 4
+# The modules on which it depends what a summary says, besides those of `study/`.
+SOURCES = (
+    *("ledger/__init__.py", "ledger/heads.py", "ledger/journal.py", "ledger/journal_file.py", "ledger/lines.py"),
+    *("ledger/record.py", "ledger/replay.py", "ledger/rows.py", "ledger/summary.py"),
+    *("best.py", "fronts.py", "so_far.py", "trial.py"),
+)
+# What a header says of each study; see :class:`Entry`.
+ABOUT = {"id", "name", "directions", "attrs", "system_attrs", "ids", "error", "head"}
 # It is written again when this share of the journal came after it.
 SHARE = 0.05
 _CHUNK = 1 << 20
@@ -103,20 +111,27 @@ def path_of(journal: Path) -> Path:
 def load(journal: Path) -> Summary | None:
     """The summary of a journal; None where there is none that fits it."""
     try:
-        data = path_of(journal).read_bytes()
-        digest, _, rest = data.partition(b"\n")
-        if hashlib.sha256(rest).hexdigest().encode() != digest:
-            return None
-        head, _, rows = rest.partition(b"\n")
-        header = json.loads(head)
-        if header["format"] != [FORMAT, hpo.__version__]:
-            return None
-        with journal.open("rb") as file:
-            read = _digest(file, header["size"])
-            status = os.fstat(file.fileno())
-        if read is None or read.hexdigest() != header["sha256"]:
-            return None
-    except OSError:  # there is none, or it is not ours to read
+        return _load(journal)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, not ours to read, or no such header
+        return None
+
+
+def _load(journal: Path) -> Summary | None:
+    data = path_of(journal).read_bytes()
+    digest, _, rest = data.partition(b"\n")
+    if hashlib.sha256(rest).hexdigest().encode() != digest:
+        return None
+    head, _, rows = rest.partition(b"\n")
+    header = json.loads(head)
+    if header["format"] != writer():
+        return None
+    studies = tuple(_entries(header["studies"], rows, journal))
+    if sum(len(entry.rows) for entry in studies) != len(rows):
+        return None
+    with journal.open("rb") as file:
+        read = _digest(file, header["size"])
+        status = os.fstat(file.fileno())
+    if read is None or read.hexdigest() != header["sha256"]:
         return None
     return Summary(
         journal,
@@ -124,17 +139,34 @@ def load(journal: Path) -> Summary | None:
         header["lines"],
         read,
         header["resume"],
-        tuple(_entries(header["studies"], rows, journal)),
+        studies,
         (status.st_dev, status.st_ino),
     )
+
+
+@cache
+def writer() -> list[Any]:
+    """What hpo this is: its version, and the CRC-32 of the code on which a summary's content depends.
+
+    A version alone is not enough: between two releases, that code changes.
+    """
+    package, crc = Path(__file__).parents[1], 0
+    for path in [*(package / name for name in SOURCES), *sorted((package / "study").glob("*.py"))]:
+        crc = zlib.crc32(path.read_bytes() if path.exists() else b"", crc)  # there may be compiled modules only
+    return [hpo.__version__, crc]
 
 
 def _entries(studies: list[dict[str, Any]], rows: bytes, journal: Path) -> Iterator[Entry]:
     start = 0
     for about in studies:
-        end = start + about.pop("bytes")
-        yield Entry(about, rows[start:end], journal)
-        start = end
+        size = about.pop("bytes")
+        entry = Entry(about, rows[start : start + size], journal)
+        readable = about["error"] is None and STUDY_ATTR in about["attrs"]
+        expected = sum(count for _, count in about["ids"]) if readable else 0
+        if about.keys() != ABOUT or len(entry.rows) != size or entry.rows.count(b"\n") != expected:
+            raise ValueError("it is not what `save` writes")
+        yield entry
+        start += size
 
 
 def _digest(file: Any, size: int) -> Any:
@@ -151,17 +183,17 @@ def _digest(file: Any, size: int) -> Any:
 
 def save(summary: Summary) -> None:
     """Writes a summary beside its journal, as far as that can be written to: all of it, or nothing."""
-    header = {
-        "format": [FORMAT, hpo.__version__],
-        "size": summary.size,
-        "lines": summary.lines,
-        "sha256": summary.digest.hexdigest(),
-        "resume": summary.resume,
-        "studies": [entry.about | {"bytes": len(entry.rows)} for entry in summary.studies],
-    }
-    rest = b"\n".join([json.dumps(header, separators=(",", ":")).encode(), _joined(summary.studies)])
     path = path_of(summary.journal)
     with suppress(OSError):  # a folder of somebody else's, a full disk: the next reader takes longer
+        header = {
+            "format": writer(),
+            "size": summary.size,
+            "lines": summary.lines,
+            "sha256": summary.digest.hexdigest(),
+            "resume": summary.resume,
+            "studies": [entry.about | {"bytes": len(entry.rows)} for entry in summary.studies],
+        }
+        rest = b"\n".join([json.dumps(header, separators=(",", ":")).encode(), _joined(summary.studies)])
         path.parent.mkdir(exist_ok=True)
         write_whole(path, hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
 

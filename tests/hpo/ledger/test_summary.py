@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import math
 import os
 import pickle
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
@@ -212,10 +215,95 @@ def test_a_summary_of_another_journal_is_not_used(journal: Path, tmp_path: Path)
 
 def test_a_summary_of_another_version_is_not_used(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpo.__version__", "0.0.1")
+    summary.writer.cache_clear()
+    try:
+        assert summary.load(journal) is None
+        assert by_hpo(journal) == by_optuna(journal)
+        assert summary.load(journal) is not None
+    finally:
+        summary.writer.cache_clear()
+
+
+@pytest.mark.parametrize("module", [*summary.SOURCES, "study/budget.py"])
+def test_a_summary_that_other_code_has_written_is_not_used(
+    journal: Path, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed, read = Path(summary.__file__).parents[1] / module, Path.read_bytes
+    assert changed.exists()
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b"#" if path == changed else b""))
+    summary.writer.cache_clear()
+    try:
+        assert summary.load(journal) is None
+    finally:
+        summary.writer.cache_clear()
+
+
+def test_it_is_known_on_what_code_a_summary_depends() -> None:
+    package, known = Path(summary.__file__).parents[1], {Path(module) for module in summary.SOURCES}
+    # How files are found, locked and named, and what is said of errors, changes nothing of what a summary says.
+    others = {Path(name) for name in ("errors.py", "machine.py", "statistics.py", "text.py", "ledger/lock.py")}
+    for module in known:
+        text = (package / module).read_text(encoding="utf-8")
+        for name in re.findall(r"^ *(?:from|import) hpo\.(\S+)", text, re.MULTILINE):
+            path = Path(name.replace(".", "/"))
+            wanted = path / "__init__.py" if (package / path).is_dir() else path.with_suffix(".py")
+            assert wanted in known | others or wanted.parts[0] == "study", f"{module} needs {wanted}"
+
+
+def one_digest(header: dict[str, Any], rows: bytes) -> bytes:
+    rest = json.dumps(header, separators=(",", ":")).encode() + b"\n" + rows
+    return hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest
+
+
+def without(key: str) -> Callable[[dict[str, Any], list[bytes]], Any]:
+    return lambda header, rows: ({name: value for name, value in header.items() if name != key}, rows)
+
+
+def of_the_study(key: str, value: Any) -> Callable[[dict[str, Any], list[bytes]], Any]:
+    def change(header: dict[str, Any], rows: list[bytes]) -> Any:
+        header["studies"][0][key] = value
+        return header, rows
+
+    return change
+
+
+def rows_left_out(header: dict[str, Any], rows: list[bytes]) -> Any:
+    header["studies"][0]["bytes"] -= len(rows[-1])
+    return header, rows[:-1]
+
+
+def study_left_unnamed(header: dict[str, Any], rows: list[bytes]) -> Any:
+    del header["studies"][0]["name"]
+    return header, rows
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda header, rows: ([], rows), id="no header"),
+        *(pytest.param(without(key), id=f"without {key}") for key in ("format", "size", "lines", "resume", "studies")),
+        *(pytest.param(of_the_study("bytes", value), id=f"bytes {value}") for value in (None, "x", 0, 10**9)),
+        pytest.param(of_the_study("ids", None), id="no ids"),
+        pytest.param(lambda header, rows: (header | {"studies": [5]}, rows), id="no study"),
+        pytest.param(lambda header, rows: (header | {"studies": []}, rows), id="no studies"),
+        pytest.param(lambda header, rows: (header, rows[:-1]), id="rows fewer than their bytes"),
+        rows_left_out,
+        study_left_unnamed,
+    ],
+)
+def test_a_summary_with_a_right_digest_of_wrong_content_is_not_used(
+    journal: Path, change: Callable[[dict[str, Any], list[bytes]], Any]
+) -> None:
+    path, trials = summary.path_of(journal), by_optuna(journal)
+    sound = path.read_bytes()
+    _, head, *rows = sound.splitlines(keepends=True)
+    assert one_digest(json.loads(head), b"".join(rows)) == sound
+    header, rows = change(json.loads(head), rows)
+    path.write_bytes(one_digest(header, b"".join(rows)))
 
     assert summary.load(journal) is None
-    assert by_hpo(journal) == by_optuna(journal)
-    assert summary.load(journal) is not None
+    assert by_hpo(journal) == trials
+    assert path.read_bytes() == sound
 
 
 class Trap:
