@@ -13,7 +13,7 @@ from typing import Any
 from hpo import objective, pruners, samplers
 from hpo.errors import InputError
 from hpo.execution.guest import Guest, GuestFailed
-from hpo.progress import Notify, announced, to_stderr
+from hpo.progress import announced, to_stderr
 from hpo.publish import MODEL_ARGUMENTS
 from hpo.report import kinds
 from hpo.study import Study
@@ -25,14 +25,13 @@ from hpo.text import near
 LIMIT, LIMIT_VARIABLE = 120.0, "HPO_CHECK_TIMEOUT"
 
 
-def check(study: Study, guest: Guest, *, values: bool = True, notify: Notify = to_stderr) -> None:
+def check(study: Study, guest: Guest, *, values: bool = True) -> None:
     """Checks what does not depend on the machine: sampler, pruner, objective, model and figures exist.
 
     Args:
         study: The study.
         guest: Where its code is imported.
         values: Let the objective check its parameters too.
-        notify: Receives a remark when the study's code takes long.
 
     Raises:
         InputError: With the study's file, and what is wrong.
@@ -51,7 +50,7 @@ def check(study: Study, guest: Guest, *, values: bool = True, notify: Notify = t
         what = f"importing and checking {show(reference)}"
         notice = f"{study.file}: {key}: {what} takes long; waiting for up to {limit:g} s ({LIMIT_VARIABLE})"
         try:
-            with announced(notice, notify):
+            with announced(notice, to_stderr):
                 guest.call(part, study, limit=limit) if own else part(study)
         except GuestFailed as failure:
             rule = f"{what} failed{failure}"

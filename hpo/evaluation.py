@@ -13,7 +13,7 @@ from hpo.errors import HpoError, InputError
 from hpo.execution.guest import Guest, GuestFailed
 from hpo.ledger.address import Address
 from hpo.machine import absolute_uri
-from hpo.progress import Notify, to_stderr
+from hpo.progress import to_stderr
 from hpo.study import Study
 from hpo.study.constraints import missing_best
 from hpo.text import number, redact
@@ -31,7 +31,6 @@ def evaluate(
     preference: str | None = None,
     again: bool = False,
     tracking: str = "none",
-    notify: Notify = to_stderr,
 ) -> dict[str, Any]:
     """Scores one trial's parameters with the study's ``evaluate`` function.
 
@@ -44,7 +43,6 @@ def evaluate(
         preference: With several objectives, which trial of the front (:func:`hpo.insight.front.prefer`).
         again: Evaluate a study that has been evaluated before; that is recorded too.
         tracking: The MLflow tracking store that gets the score, or ``"none"``.
-        notify: Receives a remark when MLflow does not have the study.
 
     Returns:
         The record: ``time`` (seconds since the epoch), ``trial`` and ``metrics``.
@@ -78,7 +76,7 @@ def evaluate(
         from hpo.tracking.mlflow import record_evaluation
 
         if not record_evaluation(tracking, snapshot.uid, name, entry, len(snapshot.evaluations) + 1):
-            notify(f"MLflow at {redact(tracking)} has no study {name}; to write it there: hpo sync {name}")
+            to_stderr(f"MLflow at {redact(tracking)} has no study {name}; to write it there: hpo sync {name}")
     return entry
 
 

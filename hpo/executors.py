@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hpo.execution.guest import Guest, job
 from hpo.machine import usable_cores
-from hpo.progress import Notify, to_stderr
+from hpo.progress import to_stderr
 from hpo.study import Study
 from hpo.study.workers import Resources
 
@@ -28,7 +28,6 @@ class Executors:
         address: A Ray cluster; None for ``RAY_ADDRESS``, and without that for this machine.
         here: With 0 workers, run the trials, and check the study, in this process itself.
         verbose: Show Ray's log.
-        notify: Receives remarks, for example that a search waits for workers.
         code: An objective that workers cannot import, pickled by this process.
     """
 
@@ -40,12 +39,11 @@ class Executors:
         *,
         here: bool = False,
         verbose: bool = False,
-        notify: Notify = to_stderr,
         code: bytes | None = None,
     ) -> None:
         self._resources, self._workers, self._address, self._code = resources, workers, address, code
-        self.echo = notify if verbose else None
-        self._here, self._verbose, self._notify = here and workers == 0, verbose, notify
+        self.echo = to_stderr if verbose else None
+        self._here, self._verbose = here and workers == 0, verbose
         self._started = self._shared = False
         self._guest: Guest | None = None
 
@@ -114,7 +112,7 @@ class Executors:
         if not self._shared:  # Ray's own files are private; the objective's are not
             known = replace(known, umask=_umask())
         most = min(study.budget.most, study.batch or study.budget.most)
-        return RayExecutor(known, self._workers, study.workers, most=most, shared=self._shared, notify=self._notify)
+        return RayExecutor(known, self._workers, study.workers, most=most, shared=self._shared, notify=to_stderr)
 
     def _start(self) -> None:
         if not self._started:
@@ -131,7 +129,7 @@ class Executors:
         from hpo.execution.ray.nodes import RayNodes
 
         self._start()
-        return RayNodes(self._notify)
+        return RayNodes(to_stderr)
 
     def close(self) -> None:
         """Leaves the cluster, or ends the Ray that was started."""

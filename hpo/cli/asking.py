@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from hpo import requests, service
-from hpo.cli.live import once, read_pair
+from hpo.cli.live import once, read_pair, split_pair
 from hpo.cli.options import AsJson, Name, Storage, complete_name, read_duration, read_name
 from hpo.cli.text import print_json, values_in_words, write
 from hpo.errors import HpoError, InputError
@@ -116,9 +116,7 @@ def tell(
 
 
 def _metric(option: str, text: str) -> tuple[str, Any]:
-    key, equals, typed = text.partition("=")
-    if not equals or not key.strip():
-        raise InputError(f"{option}: must be NAME=VALUE, got {text!r}", key=option, value=text)
+    key, typed = split_pair(option, text, option)
     return (key, read_pair("tell", text)[1]) if key == "step" else (key.strip(), _number(option, typed))
 
 

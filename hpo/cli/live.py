@@ -149,15 +149,26 @@ def once(place: str, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def split_pair(place: str, text: str, option: str | None = None) -> tuple[str, str]:
+    """The two sides of ``NAME=VALUE``, as they were typed.
+
+    Raises:
+        InputError: When it is no such pair.
+    """
+    key, equals, typed = text.partition("=")
+    if not equals or not key.strip():
+        rule = "must be NAME=VALUE"
+        raise InputError(f"{place}: {rule}, got {text!r}", key=option, rule=rule, value=text)
+    return key, typed
+
+
 def read_pair(command: str, text: str) -> tuple[str, Any]:
     """A name and its value, from ``NAME=VALUE``: the value as TOML, and as text where it is none.
 
     Raises:
         InputError: When it is no such pair.
     """
-    key, equals, typed = (part.strip() for part in text.partition("="))
-    if not key or not equals:
-        raise InputError(f"hpo {command}: must be NAME=VALUE, got {text!r}", rule="must be NAME=VALUE", value=text)
+    key, typed = (part.strip() for part in split_pair(f"hpo {command}", text))
     try:
         (found,) = tomllib.loads(f"value = {typed}").values()
     except ValueError:

@@ -21,14 +21,14 @@ REPORT_PAUSE_PRUNED, REPORT_PAUSE = 0.05, 0.25
 _MAIN = "__main__:"
 
 
-def job(study: Study, umask: int | None = None, code: bytes | None = None) -> Job:
+def job(study: Study, code: bytes | None = None) -> Job:
     """What workers need to know of a study; its code is looked for in the working folder, then in its file's folder."""
     pause = REPORT_PAUSE_PRUNED if study.pruner.algorithm.prunes else REPORT_PAUSE
     path = (str(Path.cwd()), study.folder)
     settings = study.trial
     warnings = {WARNINGS: os.environ[WARNINGS]} if WARNINGS in os.environ else {}
     env = {**warnings, **settings.env}
-    return Job(study.objective, study.metric, study.fixed, path, umask, pause, env, code, settings.infeasible)
+    return Job(study.objective, study.metric, study.fixed, path, None, pause, env, code, settings.infeasible)
 
 
 class GuestFailed(HpoError):

@@ -111,7 +111,7 @@ class Ledger:
         return ledger
 
     @classmethod
-    def reopen(cls, address: Address, name: str, notify: Notify = lambda text: None) -> Ledger:
+    def reopen(cls, address: Address, name: str) -> Ledger:
         """Locks and opens a study as the ledger has it.
 
         Raises:
@@ -129,7 +129,7 @@ class Ledger:
             study = parse(raw, file=f"{address}, study {name}", folder=attrs.get(FOLDER_ATTR))
             return store.get_study_id_from_name(name), study
 
-        return cls._open(address, name, notify, found)
+        return cls._open(address, name, lambda text: None, found)
 
     @classmethod
     def _open(
