@@ -241,6 +241,9 @@ def run(name: str, sides: dict[str, Path], folder: Path, rounds: int, at_most: f
         for runs in found.values():
             clock, processors, memory = (statistics.median(column) for column in zip(*runs, strict=True))
             cells.append(f"{clock:8.2f} {processors:8.2f} {memory:7.0f} MB")
+        if len(found) > 1:
+            before, now = (statistics.median(seconds for seconds, *_ in runs) for runs in found.values())
+            cells.append(f"{now / before:6.3f}")  # 0 where the version before was cut off
         print(" | ".join(cells), flush=True)
 
 
@@ -256,7 +259,7 @@ def main() -> None:
         if options.against:
             sides = {"before": stack.enter_context(checked_out(options.against, folder)), **sides}
         print(f"medians of {options.rounds}: seconds of the clock, of processors, and memory; load {os.getloadavg()}")
-        print(" | ".join([f"{'ledger':14}", f"{'hpo':36}", *(f"{side:28}" for side in sides)]))
+        print(" | ".join([f"{'ledger':14}", f"{'hpo':36}", *(f"{side:28}" for side in sides), "now / before"]))
         for case in options.only:
             run(case, sides, folder, options.rounds, options.at_most)
 

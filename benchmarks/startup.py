@@ -11,6 +11,7 @@ columns: `ray.init`, two actors that are ready, `ray.shutdown`, and the processo
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -151,8 +152,10 @@ def main() -> None:
         print(
             f"{name:36}{init:7.2f}{actors:8.2f}{end:7.2f}{statistics.median(sums):8.2f}{spread:>14}{processors:12.1f}"
         )
-    for name, values in took.items():
-        print(f"{name:36}median {statistics.median(values):.2f} s (from {min(values):.2f} to {max(values):.2f})")
+    for name, side in itertools.product(cases, sides):
+        values, here = took[f"{name} {side}".strip()], statistics.median(took[name])
+        median, spread = statistics.median(values), f"(from {min(values):.2f} to {max(values):.2f})"
+        print(f"{name:32}{side:8} median {median:.2f} s {spread}, {median / here:.2f} of here")
 
 
 if __name__ == "__main__":
