@@ -16,6 +16,7 @@ from hpo.machine import absolute_uri
 from hpo.progress import to_stderr
 from hpo.study import Study
 from hpo.study.constraints import missing_best
+from hpo.study.fields import show
 from hpo.text import number, redact
 from hpo.trial import Trial, counts_as_best, numbered
 
@@ -49,7 +50,7 @@ def evaluate(
 
     Raises:
         InputError: When the study cannot be evaluated, or has been evaluated before.
-        HpoError: When the evaluation fails; the access is recorded.
+        HpoError: When the evaluation fails, or reports no metric; the access is recorded.
     """
     from hpo.ledger import snapshots
 
@@ -96,13 +97,22 @@ def _scored(guest: Guest, study: Study, trial: Trial) -> dict[str, float]:
         scored: dict[str, float] = guest.call(score, study, trial)
     except Exception as error:  # a study of a notebook runs here
         what = str(error) if isinstance(error, GuestFailed) else f": {type(error).__name__}: {error}"
-        raise HpoError(f"the evaluation failed, and is recorded{what}") from error
+        again = f"to try again: hpo evaluate {study.name} --again"
+        raise HpoError(f"the evaluation failed, and is recorded{what}; {again}") from error
+    if not scored:
+        raise HpoError(
+            f"{show(study.evaluate)} reported no metric; that it saw the test set is recorded. Let it report one, as "
+            f'in `yield {{"test_loss": 0.1}}`; then: hpo evaluate {study.name} --again'
+        )
     return scored
 
 
 def metrics_text(metrics: dict[str, float]) -> str:
     """An evaluation's metrics in one line."""
-    return ", ".join(f"{key} {number(value)}" for key, value in metrics.items()) or "no result, it was interrupted"
+    return (
+        ", ".join(f"{key} {number(value)}" for key, value in metrics.items())
+        or "no result; it failed or was interrupted"
+    )
 
 
 def _choose(snapshot: Snapshot, wanted: int | None, preference: str | None) -> Trial:

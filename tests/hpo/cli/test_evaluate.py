@@ -27,6 +27,9 @@ def threads(params, seed):
     from threadpoolctl import threadpool_info
     return max(pool["num_threads"] for pool in threadpool_info())
 
+def silent(params, seed):
+    return iter([])
+
 def broken(params, seed):
     raise RuntimeError("out of memory")
 """
@@ -88,9 +91,21 @@ def test_an_access_that_fails_is_recorded_as_an_access(sealed: CommandLine, fold
     sealed("run", "study.toml", "--workers", "0", "--tracking", "none")
     failed = sealed("evaluate", "sealed", "--tracking", "none", code=1)
     assert "the evaluation failed, and is recorded at " in failed.err
-    assert "RuntimeError: out of memory" in failed.err
+    assert "RuntimeError: out of memory; to try again: hpo evaluate sealed --again\n" in failed.err
     assert [entry["metrics"] for entry in book(folder).evaluations] == [{}]
     sealed("evaluate", "sealed", "--tracking", "none", code=2)
+
+
+def test_an_evaluation_without_any_metric_has_failed_and_is_recorded(sealed: CommandLine, folder: Path) -> None:
+    (folder / "study.toml").write_text(STUDY.replace(":evaluate", ":silent"))
+    sealed("run", "study.toml", "--workers", "0", "--tracking", "none")
+    failed = sealed("evaluate", "sealed", "--tracking", "none", code=1)
+    assert failed.out == ""
+    assert failed.err.startswith(
+        'hpo: "sealed_objective:silent" reported no metric; that it saw the test set is recorded'
+    )
+    assert failed.err.endswith("hpo evaluate sealed --again\n")
+    assert [entry["metrics"] for entry in book(folder).evaluations] == [{}]
 
 
 def test_mlflow_has_the_score_on_the_study(sealed: CommandLine, mlflow_database: str) -> None:
