@@ -191,7 +191,7 @@ def copy(
 
 def export(
     name: Name,
-    csv: Annotated[bool, typer.Option("--csv", help="Write CSV; this is the default.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Write CSV; the default without an ending in --out.")] = False,
     parquet: Annotated[bool, typer.Option("--parquet", help="Write Parquet.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Write JSON, one object per row.")] = False,
     reports: Annotated[bool, typer.Option("--reports", help="One row per report, with all metrics.")] = False,
@@ -202,12 +202,12 @@ def export(
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Export a study's trials as a table, one row per trial; the study may be running."""
-    chosen = [kind for kind, wanted in {"csv": csv, "parquet": parquet, "json": json}.items() if wanted] or ["csv"]
+    chosen = [kind for kind, wanted in {"csv": csv, "parquet": parquet, "json": json}.items() if wanted]
     if len(chosen) > 1:
         raise InputError(
             f"--{chosen[1]}: must come without --{chosen[0]}: a table has one format", key=f"--{chosen[1]}"
         )
-    (kind,) = chosen
+    kind = _format(file, next(iter(chosen), None))
     if kind == "parquet" and file is None and out().isatty():
         raise InputError("--parquet: is not for terminals; name a file with --out, or use a pipe", key="--parquet")
     where = service.open_ledger(storage)
@@ -222,6 +222,16 @@ def export(
         return
     _save(file, data)
     write(f"{file}: {len(rows)} {'reports' if reports else 'trials'} of {name}\n")
+
+
+def _format(file: Path | None, asked: str | None) -> str:
+    """The format of a table: what was asked for, else what a file's ending says, else CSV."""
+    ending = file.suffix.lower().removeprefix(".") if file else ""
+    said = ending if ending in ("csv", "parquet", "json") else None
+    if asked and said and asked != said:
+        rule = f"is no name for {asked}; leave out --{asked} to write {said}, or give the file another ending"
+        raise InputError(f"--out: {file} {rule}", key="--out", rule=rule, value=str(file))
+    return asked or said or "csv"
 
 
 def _save(file: Path, data: bytes) -> None:

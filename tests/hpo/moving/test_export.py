@@ -161,6 +161,10 @@ def test_a_study_is_exported_to_standard_output_or_to_a_file(hpo: CommandLine) -
     ("words", "said"),
     [
         (("--csv", "--json"), "--json: must come without --csv: a table has one format"),
+        (
+            ("--csv", "--out", "t.parquet"),
+            "--out: t.parquet is no name for csv; leave out --csv to write parquet, or give the file another ending",
+        ),
         (("--out", "no/folder/t.csv"), "--out: cannot write no/folder/t.csv: No such file or directory"),
         (("--out", "folder"), "--out: cannot write folder: Is a directory"),
         (("--storage", "absent.journal"), "storage: there is no ledger at absent.journal"),
@@ -173,6 +177,24 @@ def test_what_cannot_be_done_is_refused_in_one_message(hpo: CommandLine, words: 
     assert said in hpo("export", "small", *words, code=2).err
     assert "there is no study 'smal' in hpo.journal; did you mean" in hpo("export", "smal", code=2).err
     assert sorted(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("file", "words", "begins"),
+    [
+        ("t.parquet", (), b"PAR1"),
+        ("t.JSON", (), b"[\n"),
+        ("t.csv", (), b"number,"),
+        ("t.txt", (), b"number,"),
+        ("t", (), b"number,"),
+        ("t.txt", ("--json",), b"[\n"),
+        ("t.parquet", ("--parquet",), b"PAR1"),
+    ],
+)
+def test_a_known_ending_says_the_format(hpo: CommandLine, file: str, words: tuple[str, ...], begins: bytes) -> None:
+    hpo.run()
+    hpo("export", "small", *words, "--out", file)
+    assert Path(file).read_bytes().startswith(begins)
 
 
 @pytest.mark.processes
