@@ -176,7 +176,7 @@ def read_workers(text: str) -> int | None:
     if text == "auto":
         return None
     if not text.isdecimal():
-        rule = "must be a whole number or auto"
+        rule = "must be a whole number, 0 or more, or auto"
         raise InputError(f"--workers: {rule}, got {text!r}", key="--workers", rule=rule, value=text)
     return int(text)
 

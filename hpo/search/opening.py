@@ -12,6 +12,7 @@ from hpo.ledger.ledger import Ledger
 from hpo.moving.take_over import take_over
 from hpo.study import Study
 from hpo.study.edits import Edit, from_json, overlaid
+from hpo.study.file import WITH_SET
 
 
 def open_edited(
@@ -49,7 +50,7 @@ def open_edited(
         if ledger.cleared and forked and not (name or study.inherits.study):
             notify(
                 f"{study.name} was reset, because its file changed before any trial had a value. It no longer has "
-                f"the trials of {forked}; to add them again: hpo fork {forked} {study.file}"
+                f"the trials of {forked}; to add them again: hpo fork {forked} {study.file.removesuffix(WITH_SET)}"
             )
         take_over(ledger.study, where, ledger, name, notify)
         if after != before:
@@ -59,11 +60,11 @@ def open_edited(
     except BaseException:
         ledger.close()
         raise
+    file = study.file.removesuffix(WITH_SET)
     for old, new in zip(before, after, strict=True):
         if not new.ended:
             notify(
-                f"{new.key} = {new.text} (set by {new.by} with hpo set; overrides {study.file} until {study.file} "
-                "changes this key)"
+                f"{new.key} = {new.text} (set by {new.by} with hpo set; overrides {file} until {file} changes this key)"
             )
         elif not old.ended:
             notify(f"{new.key} = {new.text} (set by {new.by} with hpo set) is no longer in effect: {new.ended}")

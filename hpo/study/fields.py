@@ -98,7 +98,7 @@ def _rule(field: Field) -> str:
     try:
         field.read(None)
     except ValueError as rule:
-        return f": {rule}"
+        return f"; it {rule}"
     return ""
 
 

@@ -76,6 +76,8 @@ _STUDY = {
     "from": Field(table, {}),
 }
 _DIRECTION = one_of("minimize", "maximize")
+# What follows a file's name where single keys were replaced.
+WITH_SET = " with --set"
 # What a study is judged by: one metric, or several.
 _ONE = {"metric": Field(label), "direction": Field(_DIRECTION)}
 _SEVERAL = {"objectives": Field(table)}
@@ -102,7 +104,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Study:
             unchanged = parse(copy.deepcopy(raw), file=str(path)).resolved
         for text in overrides:
             override(raw, text)
-        return replace(parse(raw, file=f"{path} with --set", source=source), unchanged=unchanged)
+        return replace(parse(raw, file=f"{path}{WITH_SET}", source=source), unchanged=unchanged)
     except OSError as error:
         raise Place(str(path)).error(f"cannot be read: {error.strerror}") from None
     except ValueError as error:  # a syntax error, bytes that are no UTF-8, a number of thousands of digits

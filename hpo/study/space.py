@@ -160,6 +160,8 @@ _FLOAT = {
 }
 # One of these keys makes a table a parameter.
 _SHAPES = {"low", "high", "choice"}
+# What a choice has not.
+_RANGE = ("low", "high", "log", "step")
 _INT = _FLOAT | {"low": Field(integer()), "high": Field(integer()), "step": Field(integer(1), 1)}
 
 
@@ -180,6 +182,12 @@ def read_space(place: Place, raw: Any) -> Space:
             raise (place / name).error(
                 "must be a table such as { low = 1e-6, high = 1e-2, log = true } or { choice = [...] }", spec
             )
+        if "choice" in spec and (range_ := next((key for key in _RANGE if key in spec), None)):
+            rule = (
+                "must not stand beside choice: a parameter has either low and high or choice; to replace the one by "
+                f"the other, write all of it, as in space.{name} = {{ choice = [...] }}"
+            )
+            raise (place / name / range_).error(rule, spec[range_], got="")
         parameter = (_read_choice if "choice" in spec else _read_range)(place / name, name, spec)
         _check_condition(place / name, parameter, parameters)
         parameters.append(parameter)

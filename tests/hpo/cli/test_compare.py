@@ -221,7 +221,7 @@ def test_an_unfinished_study_is_told_and_counts_as_far_as_it_has_come(two: Comma
         (("s.toml", "absent.toml"), "absent.toml: cannot be read"),
         (("s.toml", "o.toml", "--vary", "worse"), "--vary: fixed.worse must be a whole number, got 2.0"),
         (("s.toml", "o.toml", "--set", "sampler.seed=4294967295"), "sampler.seed: must be"),
-        (("s.toml", "o.toml", "--workers", "x"), "--workers: must be a whole number or auto, got 'x'"),
+        (("s.toml", "o.toml", "--workers", "x"), "--workers: must be a whole number, 0 or more, or auto, got 'x'"),
         (("a", "b", "--target", "nan"), "--target: must be a finite number, got nan"),
         (("a", "b", "--set", "budget.trials=3"), "--set: applies to study files only, and none is given"),
     ],

@@ -387,7 +387,7 @@ def test_a_json_file_that_is_no_journal_is_not_touched(hpo: CommandLine) -> None
 @pytest.mark.parametrize("workers", ["-1", "1.5", "many", "", "²"])
 def test_workers_are_a_whole_number_or_auto(hpo: CommandLine, workers: str) -> None:
     ended = hpo("run", "s.toml", f"--workers={workers}", code=2)
-    assert ended.err == f"hpo: --workers: must be a whole number or auto, got {workers!r}\n"
+    assert ended.err == f"hpo: --workers: must be a whole number, 0 or more, or auto, got {workers!r}\n"
 
 
 @pytest.mark.parametrize(

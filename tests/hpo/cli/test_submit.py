@@ -28,7 +28,7 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--set", "metrik=loss"], "s.toml with --set: metrik: unknown key; did you mean 'metric'?"),
         (["--set", "sampler.name=tep"], "s.toml with --set: sampler.name: must be one of "),
         (["--set", "objective=absent:f"], "s.toml with --set: objective: cannot import 'absent:f': "),
-        (["--workers", "many"], "--workers: must be a whole number or auto, got 'many'"),
+        (["--workers", "many"], "--workers: must be a whole number, 0 or more, or auto, got 'many'"),
         (["--grace", "soon"], "--grace: must be a duration such as "),
         (["--checkpoints", "here"], "--checkpoints: must be an absolute path on a cluster, "),
         (["--storage", "hpo.journal"], "--storage: must be an absolute path on a cluster, "),

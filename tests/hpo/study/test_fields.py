@@ -44,7 +44,7 @@ def message(read: Any, *args: Any) -> str:
         ([], "f.toml: box: must be a table, got []"),
         ({"size": 1, "rat": 2}, "f.toml: box.rat: unknown key; did you mean 'rate'?"),
         ({"size": 1, "zzz": 2}, "f.toml: box.zzz: unknown key; known are size, rate, name"),
-        ({}, "f.toml: box.size: is missing: must be a whole number"),
+        ({}, "f.toml: box.size: is missing; it must be a whole number"),
         ({"size": 0}, "f.toml: box.size: must be at least 1, got 0"),
         ({"size": 1, "rate": 2}, "f.toml: box.rate: must be at most 1, got 2"),
         ({"size": 1, "name": ""}, 'f.toml: box.name: must be a non-empty string, got ""'),

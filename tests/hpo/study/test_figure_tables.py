@@ -58,7 +58,7 @@ def test_no_figure_takes_a_file_of_the_reports_own(name: str) -> None:
         ([{}], r"figure\[0\].kind: must be one of curves, .*, got null"),
         ([{"kind": "curvs"}], "kind: must be one of .*, got \"curvs\"; did you mean 'curves'"),
         ([{"kind": "chapter.figures"}], 'kind: must be one of curves, sweep, or "package.module:function", got'),
-        ([{"kind": "curves"}], r"figure\[0\].y: is missing: must be a list of metrics"),
+        ([{"kind": "curves"}], r"figure\[0\].y: is missing; it must be a list of metrics"),
         ([figure("curves", yy=1)], r"figure\[0\].yy: unknown key"),
         ([figure("curves", z="score")], "z: unknown key"),
         ([figure("curves"), figure("curves")], r'figure\[1\].name: must be a name of its own, got "small" again'),

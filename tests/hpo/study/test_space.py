@@ -112,14 +112,18 @@ def test_a_wrong_range_is_refused_with_rule_and_values(spec: Any, said: str) -> 
         ({"low": 0, "high": 4, "step": 0}, "step: must be at least 1, got 0"),
         ({"low": 0.0, "high": 4, "step": -0.5}, "step: must be above 0, got -0.5"),
         ({"low": 0, "high": 4, "log": 1}, "log: must be true or false, got 1"),
-        ({"low": 0}, "high: is missing: must be a number"),
+        ({"low": 0}, "high: is missing; it must be a number"),
         ({"lo": 0, "high": 1}, "lo: unknown key; did you mean 'low'?"),
         ({"choice": []}, "choice: must be a list of at least one value, got []"),
         ({"choice": "relu"}, 'choice: must be a list of at least one value, got "relu"'),
         ({"choice": [1, 1.0]}, "choice: must not name a value twice, got [1, 1.0]"),
         ({"choice": [[1], [1]]}, "choice: must not name a value twice, got [[1], [1]]"),
         ({"choice": [[math.nan]]}, "choice: must hold finite numbers only, got [[NaN]]"),
-        ({"choice": [1], "low": 1}, "low: unknown key; known are choice, when"),
+        (
+            {"choice": [1], "low": 1},
+            "low: must not stand beside choice: a parameter has either low and high or choice; to replace the one by "
+            "the other, write all of it, as in space.lr = { choice = [...] }",
+        ),
         ({"low": 0, "high": 1, "when": 3}, "when: must be a table, got 3"),
     ],
 )

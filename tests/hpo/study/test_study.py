@@ -163,10 +163,13 @@ def test_identity_is_what_makes_trials_comparable() -> None:
     ("keys", "message"),
     [
         ({"metrik": 1}, "metrik: unknown key; did you mean 'metric'?"),
-        ({"name": ...}, "name: is missing: must be 1 to 100 letters, digits, dots, dashes or underscores, "),
-        ({"objective": ...}, 'objective: is missing: must be "package.module:name", or a command as a list of words'),
-        ({"space": ...}, "space: is missing: must be a table"),
-        ({"budget": ...}, "budget: is missing: must be a table"),
+        ({"name": ...}, "name: is missing; it must be 1 to 100 letters, digits, dots, dashes or underscores, "),
+        (
+            {"objective": ...},
+            'objective: is missing; it must be "package.module:name", or a command as a list of words',
+        ),
+        ({"space": ...}, "space: is missing; it must be a table"),
+        ({"budget": ...}, "budget: is missing; it must be a table"),
         ({"budget": {}}, "budget: must set trials, time or worker_time"),
         ({"budget": {"trials": 0}}, "budget.trials: must be at least 1, got 0"),
         ({"budget": {"trials": 1.5}}, "budget.trials: must be a whole number, got 1.5"),
@@ -230,7 +233,7 @@ def test_an_option_belongs_to_its_own_sampler() -> None:
         (b"seed = " + b"1" * 5000, "is not valid TOML: Exceeds the limit"),
         (b"x = " + b"[" * 5000, "is nested too deeply"),
         (b".".join([b"fixed"] + [b"a"] * 1500) + b" = 1\n" + MINIMAL.encode(), "is nested too deeply"),
-        (b"", "name: is missing: "),
+        (b"", "name: is missing; it "),
     ],
     ids=["syntax", "twice", "open", "bytes", "digits", "brackets", "dots", "empty"],
 )
