@@ -19,7 +19,7 @@ from hpo.report import kinds
 from hpo.study import Study
 from hpo.study.fields import Place, duration, is_import_path, show
 from hpo.study.trials import is_exception
-from hpo.text import near
+from hpo.text import length, near
 
 # Seconds that importing and checking one thing may take, and the variable that says otherwise.
 LIMIT, LIMIT_VARIABLE = 120.0, "HPO_CHECK_TIMEOUT"
@@ -48,7 +48,7 @@ def check(study: Study, guest: Guest, *, values: bool = True) -> None:
     for key, reference, part in parts:
         own = any(map(is_import_path, reference if isinstance(reference, list) else [reference]))
         what = f"importing and checking {show(reference)}"
-        notice = f"{study.file}: {key}: {what} takes long; waiting for up to {limit:g} s ({LIMIT_VARIABLE})"
+        notice = f"{study.file}: {key}: {what} takes long; waiting for up to {length(limit)} ({LIMIT_VARIABLE})"
         try:
             with announced(notice, to_stderr):
                 guest.call(part, study, limit=limit) if own else part(study)

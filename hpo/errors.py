@@ -89,6 +89,11 @@ class InputError(HpoError):
         super().__init__(message)
         self.file, self.key, self.rule, self.value = file, key, rule, value
 
+    @classmethod
+    def about(cls, key: str, rule: str, value: Any = None, *, got: bool = False) -> Self:
+        """The error of a key or an option; with ``got`` the message has the value behind the rule."""
+        return cls(f"{key}: {rule}{f', got {value}' * got}", key=key, rule=rule, value=value)
+
     def within(self, file: str) -> Self:
         """The same error, with the file that it was found in before its message."""
         located = copy.copy(self)

@@ -17,6 +17,7 @@ from hpo.errors import InputError, SearchFailed, StudyLocked, Unanswered
 from hpo.ledger.address import Address
 from hpo.search.request import LEASE_SECONDS
 from hpo.study import Study
+from hpo.text import length
 
 # Seconds between two looks for an answer, between two looks for a driver, and until a caller stops waiting.
 LOOK, DRIVER, PATIENCE = 0.1, 0.5, 60.0
@@ -51,7 +52,10 @@ def ask(where: Address, name: str, do: str, given: Mapping[str, Any], *, patienc
                     if settled:
                         continue
                 if time.monotonic() > until:
-                    raise Unanswered(f"{name}: the driver has not answered for {patience:g} s")
+                    raise Unanswered(
+                        f"{name}: the driver has not answered for {length(patience)}; is its process stopped? To see "
+                        f"which it is: hpo show {name}"
+                    )
                 time.sleep(LOOK)
         except (Unanswered, KeyboardInterrupt):
             if do in ("ask", "renew"):  # a trial that is leased to nobody would wait for its lease to end
@@ -59,7 +63,7 @@ def ask(where: Address, name: str, do: str, given: Mapping[str, Any], *, patienc
             raise
         queue.cancel(request_id)
     if "refused" in answer:
-        raise InputError(answer["refused"])
+        raise InputError(answer["refused"], **answer.get("about", {}))
     done: dict[str, Any] = answer["done"]
     return done
 

@@ -92,6 +92,11 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
+def length(seconds: float) -> str:
+    """A length of time that somebody has set, or nearly: like :func:`duration`, without needless digits."""
+    return f"{seconds:g} s" if seconds < 60 else duration(seconds)
+
+
 def clock(moment: float | None) -> str:
     """A moment, in local time; ``-`` for what is not there."""
     return datetime.fromtimestamp(moment).strftime("%Y-%m-%d %H:%M:%S") if moment else "-"

@@ -179,11 +179,11 @@ def read_entries(
         InputError: When a study is wrong, unknown, or not comparable with the others.
     """
     if len(words) < 2:
-        raise InputError("compare: give at least two studies")
+        raise InputError.about("compare", "give at least two studies", list(words))
     files = [word for word in words if word.endswith(".toml")]
     for option, given in (("--set", overrides), ("--vary", vary)):
         if given and not files:
-            raise InputError(f"{option}: applies to study files only, and none is given", key=option)
+            raise InputError.about(option, "applies to study files only, and none is given", given)
     plans = {word: plan(word, repeats or REPEATS, overrides, vary) for word in files}
     for entry in plans.values():
         check(entry.study)

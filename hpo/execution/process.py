@@ -32,6 +32,7 @@ from hpo.execution import CREDENTIALS, Ended, Event, Job, Outcome, Printed, Repo
 from hpo.execution.child import LENGTH
 from hpo.execution.output import Output
 from hpo.objective.spawn import kill_marked
+from hpo.text import length
 from hpo.trial import Report
 
 # Begins the name of the variable that marks a child and everything it starts.
@@ -131,7 +132,7 @@ class Child:
         self._send((function, arguments))
         if not self._events.poll(limit):
             self._end()
-            raise ChildDied(f"it took longer than {limit:g} s")
+            raise ChildDied(f"it took longer than {length(limit or 0)}")
         value, error = self._receive()
         if error is not None:
             raise error if isinstance(error, HpoError) else ChildFailed(error)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from hpo.errors import StorageUnusable
+from hpo.errors import StorageUnusable, StudyNotFound
 from hpo.machine import absolute, expand
-from hpo.text import reason, redact
+from hpo.text import reason, redact, suggest
 
 if TYPE_CHECKING:
     import psycopg
@@ -68,16 +69,14 @@ def parse(url: str) -> Address:
     scheme, separator, rest = url.partition("://")
     if not separator:
         if _DSN.search(url):
-            raise StorageUnusable(f"storage: write it as postgresql://USER@HOST/DATABASE, got {redact(url)}")
+            raise _unusable("write it as postgresql://USER@HOST/DATABASE", redact(url), got=True)
         return Address("journal", url, absolute(url))
     if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
         return Address("sqlite", url, absolute(rest[1:]))
     if scheme in ("postgresql", "postgres"):
         return Address("postgresql", "postgresql://" + _quoted(rest), None)
-    raise StorageUnusable(
-        f"storage: must be the path of a journal file, sqlite:///PATH or postgresql://USER@HOST/DATABASE, "
-        f"got {redact(url)}"
-    )
+    rule = "must be the path of a journal file, sqlite:///PATH or postgresql://USER@HOST/DATABASE"
+    raise _unusable(rule, redact(url), got=True)
 
 
 def _quoted(rest: str) -> str:
@@ -108,31 +107,39 @@ def probe(address: Address, *, create: bool) -> None:
 
 def _probe_file(address: Address, path: Path, *, create: bool) -> None:
     name = Path(address.url.removeprefix("sqlite:///"))  # as the user wrote it
+    if (rule := _broken_rule(address.kind, path, name, create=create)) is not None:
+        raise _unusable(rule, str(address))
+
+
+def _broken_rule(kind: str, path: Path, name: Path, *, create: bool) -> str | None:
+    """What is wrong with a ledger's file, and what to do; None where nothing is."""
     if not path.exists():
         if not create:
-            raise StorageUnusable(f"storage: there is no ledger at {name}; create one with: hpo run STUDY.toml")
+            return f"there is no ledger at {name}; create one with: hpo run STUDY.toml"
         if not path.parent.is_dir():
-            raise StorageUnusable(f"storage: cannot make {name}: there is no folder {name.parent}")
+            return f"cannot make {name}: there is no folder {name.parent}; make the folder, or name another file"
         if not os.access(path.parent, os.W_OK):
-            raise StorageUnusable(f"storage: cannot make {name}: the folder {name.parent} is read-only")
-        return
+            return f"cannot make {name}: the folder {name.parent} is read-only; name a file in another folder"
+        return None
     if not path.is_file():
-        raise StorageUnusable(f"storage: {name} is not a file")
+        return f"{name} is not a file; name a file"
     if not os.access(path, os.R_OK | os.W_OK if create else os.R_OK):
-        raise StorageUnusable(f"storage: {name} is {'read-only' if create else 'not readable'}")
-    if address.kind == "journal":
+        why = "read-only" if create else "not readable"
+        return f"{name} is {why}; change its permissions, or name another ledger"
+    if kind == "journal":
         with path.open("rb") as file:
             head = file.read(len(_SQLITE))
         if head and not head.startswith(b'{"'):
-            hint = f"; it is a SQLite file: write sqlite:///{name}" if head == _SQLITE else ""
-            raise StorageUnusable(f"storage: {name} is not an Optuna journal file{hint}")
-        return
+            hint = f"it is a SQLite file: write sqlite:///{name}" if head == _SQLITE else "name another file"
+            return f"{name} is not an Optuna journal file; {hint}"
+        return None
     # SQLite opens it: if this process closed the file itself, the locks that SQLite has on it would be lost.
     try:
         with closing(sqlite3.connect(f"file:{quote(os.fsencode(path))}?immutable=1", uri=True)) as connection:
             connection.execute("PRAGMA schema_version")
     except sqlite3.DatabaseError:
-        raise StorageUnusable(f"storage: {name} is not a SQLite database") from None
+        return f"{name} is not a SQLite database; name another file, or, for a journal, write its path alone"
+    return None
 
 
 def connect_postgresql(address: Address, **options: Any) -> psycopg.Connection[Any]:
@@ -146,4 +153,22 @@ def connect_postgresql(address: Address, **options: Any) -> psycopg.Connection[A
     try:
         return psycopg.connect(address.url, connect_timeout=CONNECT_TIMEOUT, **options)
     except psycopg.Error as error:
-        raise StorageUnusable(f"storage: cannot reach {address}: {reason(error)}") from None
+        rule = f"cannot reach {address}: {reason(error)}; check the address, and that the server runs"
+        raise _unusable(rule, str(address)) from None
+
+
+def _unusable(rule: str, value: str, *, got: bool = False) -> StorageUnusable:
+    return StorageUnusable.about("storage", rule, value, got=got)
+
+
+def not_found(where: Address, name: str, known: Iterable[str], option: str = "") -> StudyNotFound:
+    """The error that a ledger has no study of a name; it suggests one that it has.
+
+    Args:
+        where: The ledger.
+        name: The name.
+        known: The names of its studies.
+        option: The option that gave the name, for the message.
+    """
+    rule = f"there is no study {name!r} in {where}{suggest(name, known)}"
+    return StudyNotFound(f"{option}: {rule}" if option else rule, key=option or "name", rule=rule, value=name)

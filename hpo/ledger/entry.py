@@ -49,9 +49,8 @@ def find(store: Journal | Sql, study: Study) -> int | None:
     try:
         check_attributes(attrs)
     except HpoError as error:
-        raise StorageUnusable(
-            f"study {study.name!r} cannot be read: {error}\nto delete it: hpo delete {study.name}"
-        ) from None
+        rule = f"study {study.name!r} cannot be read: {error}\nto delete it: hpo delete {study.name}"
+        raise StorageUnusable(rule, key="name", rule=rule, value=study.name) from None
     if STUDY_ATTR in attrs:
         stored, now = attrs[STUDY_ATTR], as_stored(study.identity())
         differences = list(_differences("", identity(stored), now))
@@ -61,14 +60,16 @@ def find(store: Journal | Sql, study: Study) -> int | None:
             _introduce(store, study_id, study)
             return study_id
         if any(trial.values for trial in store.get_all_trials(study_id, deepcopy=False)):
-            raise StudyConflict(
-                f"{study.file}: contradicts the ledger's study {study.name!r}; give it another name (and begin it with "
+            rule = (
+                f"contradicts the ledger's study {study.name!r}; give it another name (and begin it with "
                 f"these trials: `hpo fork {study.name} NEW.toml`), or `hpo delete {study.name}`:\n  "
                 + "\n  ".join(differences)
             )
+            raise StudyConflict(f"{study.file}: {rule}", file=study.file, key="name", rule=rule, value=study.name)
         # A file that was corrected before any trial had a value: nothing is lost, and nothing old may count.
     elif store.get_n_trials(study_id) or any(not key.startswith("hpo:") for key in attrs):
-        raise StudyConflict(f"the ledger holds a study {study.name!r} that hpo did not make; choose another name")
+        rule = f"the ledger holds a study {study.name!r} that hpo did not make; choose another name"
+        raise StudyConflict(rule, key="name", rule=rule, value=study.name)
     # Otherwise a driver died while it made the study.
     store.delete_study(study_id)
     return None

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.errors import InputError, StorageUnusable, StudyNotFound
+from hpo.errors import InputError, StorageUnusable
 from hpo.ledger import marked
-from hpo.ledger.address import CONNECT_TIMEOUT, Address, parse, probe
+from hpo.ledger.address import CONNECT_TIMEOUT, Address, not_found, parse, probe
 from hpo.ledger.record import DIRECTIONS, FROM_OPTUNA, INFEASIBLE
-from hpo.text import reason, redact, suggest
+from hpo.text import reason, redact
 from hpo.trial import FROM, Direction, Origin, Report, State, Trial
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ def optuna_trials(url: str, name: str, objectives: Mapping[str, Direction]) -> l
         probe(where, create=False)
     except InputError as error:
         why = str(error).removeprefix("storage: ").partition("; create one with")[0]
-        raise StorageUnusable(f"--optuna: {why}", key="--optuna", value=redact(url)) from None
+        raise StorageUnusable.about("--optuna", why, redact(url)) from None
     with closing(_open(where)) as store:
         names = {study.study_name: study._study_id for study in store.get_all_studies()}
         if name not in names:
-            raise StudyNotFound(f"--optuna: there is no study {name!r} in {where}{suggest(name, list(names))}")
+            raise not_found(where, name, names, "--optuna")
         directions = store.get_study_directions(names[name])
         if directions != [DIRECTIONS[direction] for direction in objectives.values()]:
             found, wanted = ", ".join(one.name.lower() for one in directions), ", ".join(objectives.values())
@@ -75,7 +75,7 @@ def _open(where: Address) -> Journal | Sql:
         read_only = {"connect_timeout": CONNECT_TIMEOUT, "options": "-c default_transaction_read_only=on"}
         return Sql(url, engine_kwargs={"connect_args": read_only}, skip_table_creation=True)
     except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
-        raise StorageUnusable(f"--optuna: {where} cannot be read: {reason(error)}") from None
+        raise StorageUnusable.about("--optuna", f"{where} cannot be read: {reason(error)}", str(where)) from None
 
 
 def _read(stored: FrozenTrial, study: str, metric: str) -> Trial:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.errors import StorageUnusable, StudyNotFound
 from hpo.ledger import REQUEST, STUDY_ATTR, entry
-from hpo.ledger.address import Address
-from hpo.text import reason, suggest
+from hpo.ledger.address import Address, not_found
+from hpo.text import reason
 
 if TYPE_CHECKING:
     from hpo.ledger.journal import Journal
@@ -62,7 +62,7 @@ class RequestQueue:
         if STUDY_ATTR not in entry.attributes(self._store, name):
             known = [study.study_name for study in self._store.get_all_studies()]
             self._store.close()
-            raise StudyNotFound(f"there is no study {name!r} in {address}{suggest(name, known)}")
+            raise not_found(address, name, known)
         self._study_id = self._store.get_study_id_from_name(name)
 
     def send(self, do: str, arguments: Mapping[str, Any]) -> str:
@@ -83,7 +83,8 @@ class RequestQueue:
             yield
         except self._store.failures as error:
             why = reason(error.__cause__ or error)
-            raise StorageUnusable(f"storage: {self._address} cannot be {how}: {why}") from error
+            rule = f"{self._address} cannot be {how}: {why}; run the same command again"
+            raise StorageUnusable.about("storage", rule, str(self._address)) from error
 
     def answer(self, request_id: str) -> dict[str, Any] | None:
         """The writer's answer; None as long as there is none.

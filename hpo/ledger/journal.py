@@ -45,7 +45,7 @@ class Journal(JournalStorage):
         except InputError:
             raise
         except OSError as error:
-            raise StorageUnusable(f"storage: {path} cannot be read: {error}") from error
+            raise StorageUnusable.about("storage", f"{path} cannot be read: {error}", str(path)) from error
         except Exception as error:  # Optuna checks no record before it applies it
             raise self._file.damaged(self._file.lines, f"does not fit what is before it: {error!r}") from error
 

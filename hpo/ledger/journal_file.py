@@ -113,10 +113,11 @@ class JournalFile(JournalFileBackend):
 
     def damaged(self, line: int, why: object) -> StorageUnusable:
         """The error for a line that cannot be read; lines count from 1."""
-        return StorageUnusable(
-            f"storage: {self.path}, line {line}: {why}; to keep what is sound, and a copy of the file as it is: "
+        rule = (
+            f"{self.path}, line {line}: {why}; to keep what is sound, and a copy of the file as it is: "
             f"hpo doctor --repair {self.path}"
         )
+        return StorageUnusable.about("storage", rule, str(self.path))
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         if self._batch is not None:

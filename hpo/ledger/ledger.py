@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 
-from hpo.errors import HpoError, StorageError, StorageUnusable, StudyNotFound
+from hpo.errors import HpoError, StorageError, StorageUnusable
 from hpo.ledger import CREATED_ATTR, FOLDER_ATTR, STUDY_ATTR, UID_ATTR, check_attributes, entry, lock, marked, summary
-from hpo.ledger.address import Address
+from hpo.ledger.address import Address, not_found
 from hpo.ledger.inbox import Inbox
 from hpo.ledger.record import Records
 from hpo.ledger.rescue import rescue
@@ -123,7 +123,7 @@ class Ledger:
         def found(store: Journal | Sql) -> tuple[int, Study]:
             attrs = entry.attributes(store, name)
             if STUDY_ATTR not in attrs:
-                raise StudyNotFound(f"there is no study {name!r} in {address}")
+                raise not_found(address, name, [study.study_name for study in store.get_all_studies()])
             check_attributes(attrs)
             raw = {**attrs[STUDY_ATTR], "name": name}  # optuna-dashboard may have renamed it
             study = parse(raw, file=f"{address}, study {name}", folder=attrs.get(FOLDER_ATTR))
@@ -145,7 +145,8 @@ class Ledger:
                 store.close()
                 if isinstance(error, store.failures) and store.is_passing(error):
                     why = reason(error.__cause__ or error)
-                    raise StorageUnusable(f"storage: {address} went away while it was opened: {why}") from error
+                    rule = f"{address} went away while it was opened: {why}; run the same command again"
+                    raise StorageUnusable.about("storage", rule, str(address)) from error
                 raise
         except BaseException:
             held.release()
@@ -226,7 +227,10 @@ class Ledger:
             trial_id = self._store.get_trial_id_from_study_id_trial_number(self._study_id, record.number)
         number = self._store.get_trial_number_from_id(trial_id)
         if number != record.number:
-            raise StorageError(f"trial {record.number} got the number {number}: something else writes to this study")
+            raise StorageError(
+                f"trial {record.number} got the number {number}: something else writes to this study; stop that, and "
+                "run the same command again"
+            )
         return trial_id
 
     def _durably(self, write: Callable[[bool], T]) -> T:

@@ -90,11 +90,13 @@ def acquire(address: Address, study: str) -> Lock:
         try:
             return PostgresLock(address, study)
         except psycopg.Error as error:  # the server ended in the middle
-            raise StorageUnusable(f"storage: cannot lock {address}: {reason(error)}") from None
+            rule = f"cannot lock {address}: {reason(error)}; run the same command again"
+            raise StorageUnusable.about("storage", rule, str(address)) from None
     try:
         return FileLock(address.path, study)
     except OSError as error:
-        raise StorageUnusable(f"storage: cannot lock {address}: {error.strerror}") from None
+        rule = f"cannot lock {address}: {error.strerror}; it must be a file that you may write, where locks work"
+        raise StorageUnusable.about("storage", rule, str(address)) from None
 
 
 def holder(address: Address, study: str) -> str | None:

@@ -49,7 +49,8 @@ class StoredReports(Sequence[Report]):
                 if len(self._read) != count:
                     raise ValueError
             except (OSError, ValueError, KeyError, TypeError):
-                raise StorageUnusable(f"storage: {self._journal} was changed while it was read; try again") from None
+                rule = f"{self._journal} was changed while it was read; try again"
+                raise StorageUnusable.about("storage", rule, str(self._journal)) from None
         return self._read
 
     def __len__(self) -> int:

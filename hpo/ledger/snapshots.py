@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hpo.errors import HpoError, StorageError, StorageUnusable, StudyNotFound
+from hpo.errors import HpoError, StorageError, StorageUnusable
 from hpo.ledger import (
     CREATED_ATTR,
     EDITS_ATTR,
@@ -24,10 +24,9 @@ from hpo.ledger import (
     marked,
     summary,
 )
-from hpo.ledger.address import Address
+from hpo.ledger.address import Address, not_found
 from hpo.study import Study, parse
 from hpo.study.edits import Edit, from_json
-from hpo.text import suggest
 from hpo.trial import StudyState, Trial
 
 if TYPE_CHECKING:
@@ -99,11 +98,7 @@ def _one(address: Address, name: str, read: Callable[[Address, Stored], T]) -> T
         if isinstance(found, str):
             raise _unreadable(address, name, found)
         return found
-    raise _not_found(address, name)
-
-
-def _not_found(address: Address, name: str) -> StudyNotFound:
-    return StudyNotFound(f"there is no study {name!r} in {address}{suggest(name, names(address))}")
+    raise not_found(address, name, names(address))
 
 
 def read_all(address: Address, wanted: Callable[[str], bool]) -> dict[str, Snapshot]:
@@ -119,7 +114,8 @@ def read_all(address: Address, wanted: Callable[[str], bool]) -> dict[str, Snaps
 
 
 def _unreadable(address: Address, name: str, reason: str) -> StorageUnusable:
-    return StorageUnusable(f"study {name!r} in {address} cannot be read: {reason}\nto delete it: hpo delete {name}")
+    rule = f"study {name!r} in {address} cannot be read: {reason}\nto delete it: hpo delete {name}"
+    return StorageUnusable(rule, key="name", rule=rule, value=name)
 
 
 def read_each(
@@ -239,7 +235,7 @@ def _opened(address: Address, name: str) -> Iterator[tuple[Journal | Sql, int]]:
     from hpo.ledger.ledger import connect  # and Optuna, which takes half a second: a summary does without
 
     if name not in names(address):
-        raise _not_found(address, name)
+        raise not_found(address, name, names(address))
     with closing(connect(address)) as store:
         yield store, store.get_study_id_from_name(name)
 

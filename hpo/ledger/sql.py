@@ -332,6 +332,7 @@ def connect(address: Address, tries: int = 20) -> Sql:
         if tries and re.search("already exists|UNIQUE constraint failed", str(error)):
             time.sleep(0.1)
             return connect(address, tries - 1)
-        raise StorageUnusable(f"storage: {address} cannot be opened: {reason(error.__cause__ or error)}") from error
+        rule = f"{address} cannot be opened: {reason(error.__cause__ or error)}"
+        raise StorageUnusable.about("storage", rule, str(address)) from error
     finally:
         lock.sqlite_connected(-1)

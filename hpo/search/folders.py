@@ -43,9 +43,8 @@ def own_folder(beside: Path, name: str, uid: str) -> Path:
         elif not marker.exists() or marker.read_text() != uid:
             return own_folder(beside, f"{name}-{uid[:8]}", uid)
     except OSError as error:
-        raise StorageUnusable(
-            f"storage: cannot use {folder} for what trials write: {error.strerror or error}"
-        ) from None
+        rule = f"cannot use {folder} for what trials write: {error.strerror or error}"
+        raise StorageUnusable.about("storage", rule, str(folder)) from None
     return folder
 
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from hpo.execution import Ended, Outcome, Reported
 from hpo.ledger.ledger import Ledger
 from hpo.ledger.rows import REPORTS, pack
-from hpo.search.request import Request, spent
+from hpo.search.request import Request
 from hpo.search.running import Running
 from hpo.study.fields import Place, integer, label, number, read_value, show, text
+from hpo.text import length
 from hpo.trial import LARGEST_STEP, LEASE, Report, State, Trial
 
 if TYPE_CHECKING:
@@ -59,11 +60,11 @@ class Leases:
         if search.interrupted:
             return None  # the next process with the lock answers
         if (age := time.time() - request.time) > STALE:
-            why = f"the request is {age:.0f} s old, by the clocks of {request.by} and of the driver; ask again"
+            why = f"the request is {length(round(age))} old, by the clocks of {request.by} and of the driver; ask again"
             return {"number": None, "why": why}
         if (trial := search.take()) is None:
             waits = "the trials of the batch under way must end before the next batch is chosen"
-            return {"number": None, "why": spent(search) or waits}
+            return {"number": None, "why": request.spent(search) or waits}
         if trial.attempt > 1:  # the reports of the attempt before
             self._ledger.note(trial.number, REPORTS, pack(()))
         now = time.time()

@@ -25,6 +25,7 @@ from hpo.search.running import Running, fresh
 from hpo.study import Study
 from hpo.study.budget import BudgetMeter
 from hpo.study.constraints import judged
+from hpo.text import length
 from hpo.trial import Report, State, Trial, own
 
 # Seconds for which the loop waits for an event before it checks the time limits.
@@ -342,9 +343,8 @@ class Search:
             self._folders.tidy(self.trials, trial)
 
     def _check_timeouts(self) -> None:
-        limit = self.study.trial.timeout
-        if limit is None or self.executor is None:
+        if (limit := self.study.trial.timeout) is None or self.executor is None:
             return
         for number, running in list(self.running.items()):
             if time.monotonic() - running.started > limit:
-                self.executor.kill(number, f"ran longer than {limit:g} s")
+                self.executor.kill(number, f"ran longer than {length(limit)}")

@@ -66,9 +66,10 @@ class Request:
         whole = isinstance(given, Mapping) and isinstance(moment, int | float) and isinstance(by, str)
         if not isinstance(do, str) or do not in REQUESTS:
             rule = f"unknown request {do!r}; this version of hpo does not have it"
-            raise InputError(f"{study}: {rule}", key="do", value=do)
+            raise InputError(f"{study}: {rule}", key="do", rule=rule, value=do)
         if not whole:
-            raise InputError(f"{study}: the request {do!r} must have with, time and by", key="do", value=do)
+            rule = f"the request {do!r} must have with, time and by"
+            raise InputError(f"{study}: {rule}", key="do", rule=rule, value=do)
         return cls(request_id, do, given or {}, float(moment or 0), str(by), study)
 
     @property
@@ -114,15 +115,19 @@ class Request:
         Raises:
             InputError: When it does not.
         """
-        if (why := spent(search)) is not None:
-            trials = f"trials={(search.study.budget.trials or len(search.trials)) + 1}"
-            key = trials if search.remaining <= 0 else "KEY=VALUE"  # another limit than that of trials
-            rule = f"{why}; to raise the budget: hpo set {self.study} budget.{key}"
+        if (rule := self.spent(search)) is not None:
             raise self.refusal(rule, "budget", dict(search.study.resolved["budget"]))
 
+    def spent(self, search: Search) -> str | None:
+        """Why no more trials may begin, in words, and what to do; None where they may."""
+        if (why := _spent(search)) is None:
+            return None
+        trials = f"trials={(search.study.budget.trials or len(search.trials)) + 1}"
+        key = trials if search.remaining <= 0 else "KEY=VALUE"  # another limit than that of trials
+        return f"{why}; to raise the budget: hpo set {self.study} budget.{key}"
 
-def spent(search: Search) -> str | None:
-    """Why no more trials may begin, in words; None where they may."""
+
+def _spent(search: Search) -> str | None:
     if (limit := search.spent) is not None:
         return f"the budget is spent: {limit}"
     return None if search.remaining > 0 else "the budget is spent once the trials under way have ended"

@@ -7,6 +7,7 @@ writer dies between the two, the next one finds the work by the id, and only ans
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -23,6 +24,7 @@ from hpo.search.running import Running
 from hpo.study.edits import WORKERS, edited, from_json, holding, undone, workers
 from hpo.study.fields import Place, boolean, text
 from hpo.study.points import read_point
+from hpo.text import for_json
 from hpo.trial import BY_HAND, RETRY_OF, State, Trial
 
 if TYPE_CHECKING:
@@ -84,7 +86,8 @@ class RequestHandler:
         except SearchFailed as error:  # the trial's end is recorded; that the search has failed is for the driver
             failed, answer = error, {"done": self._leases.told(request)}
         except InputError as error:
-            answer = {"refused": str(error)}
+            about = {name: getattr(error, name) for name in ("file", "key", "rule", "value")}
+            answer = {"refused": str(error), "about": json.loads(json.dumps(for_json(about), default=str))}
         except HpoError:
             raise
         except Exception as error:  # a request that crashed this writer would crash each one after it

@@ -13,7 +13,7 @@ from typing import Any
 
 from hpo.so_far import BestSoFar, RunningTime
 from hpo.study.fields import Field, Place, duration, integer, number, read_table, read_value
-from hpo.text import suggest
+from hpo.text import length, suggest
 from hpo.trial import Direction, Trial, by_end
 
 BUDGET = {
@@ -163,11 +163,11 @@ class BudgetMeter:
         if budget.worker_time is not None:
             used = self._worker_time + sum(seconds for _, seconds in running)
             if used >= budget.worker_time:
-                return f"{used:.0f} s of work"
+                return f"{length(round(used))} of work"
         if budget.time is not None:
             used = self._time.seconds
             if running:
                 used = self._time.including((start, start + seconds) for start, seconds in running)
             if used >= budget.time:
-                return f"{used:.0f} s"
+                return length(round(used))
         return None

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 import hpo
-from hpo import errors
+from hpo import errors, requests
 from hpo.cli import init as cli_init
 from hpo.compare.entries import Entry, check_comparable
-from hpo.errors import ClusterError, HpoError, InputError, Interrupted, MissingExtra, StorageError
-from hpo.ledger import lock
+from hpo.errors import ClusterError, HpoError, InputError, Interrupted, MissingExtra, StorageError, StudyNotFound
+from hpo.ledger import lock, snapshots
 from hpo.ledger.address import parse as parse_address
 from hpo.ledger.address import probe
+from hpo.ledger.ledger import Ledger
 from hpo.study import load, parse
 from hpo.submit.launch import check_public
 from hpo.submit.package import choose
@@ -244,3 +245,44 @@ def test_errors_outside_a_study_file_name_what_they_are_about(tmp_path: Path, mo
     assert (error.file, error.value) == ("link", "/etc/hostname")
     error = refused(lambda: check_public("--storage", "postgresql://me:secret@host/db"))
     assert (error.key, error.value) == ("--storage", None)  # a secret is no attribute either
+
+
+def test_what_a_ledger_refuses_names_key_rule_and_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def storage(url: str) -> None:
+        probe(parse_address(url), create=True)
+
+    Path("text").write_text("Dear diary\n")
+    for url, rule in (("text", "text is not an Optuna journal file"), ("no/x.db", "cannot make no/x.db: there is no")):
+        error = refused(partial(storage, url))
+        assert (error.key, error.value) == ("storage", url)
+        assert error.rule is not None
+        assert error.rule.startswith(rule)
+        assert str(error) == f"storage: {error.rule}"
+    error = refused(lambda: parse_address("mysql://me:secret@host/db"))
+    assert (error.key, error.value) == ("storage", "mysql://me:***@host/db")
+
+    connection = hpo.connect(STUDY)
+    where = parse_address("hpo.journal")
+    calls: list[Callable[[], object]] = [
+        lambda: hpo.read("smal"),
+        lambda: Ledger.reopen(where, "smal"),
+        lambda: requests.ask(where, "smal", "ask", {}),
+        lambda: snapshots.delete(where, "smal"),
+    ]
+    for call in calls:
+        error = refused(call)
+        rule = "there is no study 'smal' in hpo.journal; did you mean 'small'?"
+        assert (type(error), error.key, error.rule, error.value) == (StudyNotFound, "name", rule, "smal")
+        assert str(error) == rule
+
+    error = refused(lambda: connection.tell(7, 0.5))
+    assert (error.key, error.value) == ("trial", 7)
+    assert error.rule is not None
+    assert error.rule.startswith("there is no trial 7; ")
+    assert str(error) == f"hpo tell small 7: {error.rule}"
+    asked = connection.ask()
+    assert asked is not None
+    error = refused(lambda: connection.request("tell", trial=asked.number, value="many"))
+    assert (error.key, error.value) == ("value.loss", "many")

@@ -121,6 +121,8 @@ def test_an_edit_lies_over_the_file_until_the_file_changes_that_key(hpo: Command
     assert again.json["trials"]["complete"] == 7
     assert "budget.trials = 7 (set by " in again.err
     assert " with hpo set; overrides s.toml until s.toml changes this key)" in again.err
+    told = hpo.run("--set", "sampler.seed=0")
+    assert " with hpo set; overrides s.toml until s.toml changes this key)" in told.err
 
     file = hpo.folder / "s.toml"
     file.write_text(file.read_text().replace("trials = 5", "trials = 8"))
@@ -238,7 +240,8 @@ def finished(hpo: CommandLine) -> CommandLine:
 
 
 def test_asking_ends_with_the_budget(finished: CommandLine) -> None:
-    assert "no trial was leased: the budget is spent: 5 trials" in finished("ask", "small", "--json", code=1).err
+    said = "no trial was leased: the budget is spent: 5 trials; to raise the budget: hpo set small budget.trials=6"
+    assert said in finished("ask", "small", "--json", code=1).err
 
 
 def test_failed_trials_are_retried_without_a_driver_and_run_by_the_next(hpo: CommandLine) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hpo.cli.table import print_table
 from hpo.cli.text import print_json, toml_lines
-from hpo.text import duration, number, short, signed, value
+from hpo.text import duration, length, number, short, signed, value
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 VALUES = st.recursive(
@@ -41,6 +41,13 @@ def test_toml_reads_back_as_it_was(table: dict[str, Any]) -> None:
 )
 def test_a_duration_is_shown_in_units_of_its_size(amount: float | None, shown: str) -> None:
     assert duration(amount) == shown
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"), [(0.02, "0.02 s"), (4.0, "4 s"), (20, "20 s"), (90, "1 min 30 s"), (5400.0, "1 h 30 min")]
+)
+def test_a_length_that_was_set_has_no_needless_digits(amount: float, shown: str) -> None:
+    assert length(amount) == shown
 
 
 def test_numbers_have_six_digits_and_everything_else_is_itself() -> None:

@@ -251,10 +251,12 @@ def test_requests_leave_nothing_behind_and_damaged_ones_are_refused(address: Add
     with closing(Ledger.reopen(address, "small")) as ledger:
         left = ledger.inbox.fresh()
         assert left.keys() == {f"{REQUEST}damaged", f"{REQUEST}half"}
-        unknown = "small: unknown request 'dance'; this version of hpo does not have it"
-        assert left[f"{REQUEST}damaged"]["answer"] == {"refused": unknown}
-        half = "small: the request 'add' must have with, time and by"
-        assert left[f"{REQUEST}half"]["answer"] == {"refused": half}
+        unknown = "unknown request 'dance'; this version of hpo does not have it"
+        about = {"file": None, "key": "do", "rule": unknown, "value": "dance"}
+        assert left[f"{REQUEST}damaged"]["answer"] == {"refused": f"small: {unknown}", "about": about}
+        half = "the request 'add' must have with, time and by"
+        about = {"file": None, "key": "do", "rule": half, "value": "add"}
+        assert left[f"{REQUEST}half"]["answer"] == {"refused": f"small: {half}", "about": about}
     with pytest.raises(StudyNotFound, match="there is no study 'smal'"):
         Connection("smal", address).ask()
 

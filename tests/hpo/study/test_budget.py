@@ -71,6 +71,12 @@ def test_worker_time_adds_up_and_counts_what_runs_now() -> None:
     assert meter.spent([(20.0, 3.0)]) == "20 s of work"
 
 
+def test_long_times_are_told_in_minutes_and_hours() -> None:
+    done = [trial(0, 1, 0, 5400)]
+    assert BudgetMeter(budget(time=5000), {"loss": Direction.MINIMIZE}, done).spent() == "1 h 30 min"
+    assert BudgetMeter(budget(worker_time=90), {"loss": Direction.MINIMIZE}, done).spent() == "1 h 30 min of work"
+
+
 def test_what_runs_now_counts_by_how_long_it_has_run_and_not_by_the_clock() -> None:
     """The system's clock may have been set since it started."""
     meter = BudgetMeter(budget(time=15), {"loss": Direction.MINIMIZE}, [trial(0, 1, 0, 10)])
