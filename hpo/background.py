@@ -26,6 +26,7 @@ from hpo.mirroring import start_mirror
 from hpo.progress import Notify, to_stderr
 from hpo.study import Study
 from hpo.text import redact
+from hpo.tracking import check as check_tracking
 from hpo.trial import Trial
 
 # How much less than others the process asks of the processor.
@@ -60,13 +61,17 @@ def sync(where: Address, name: str, tracking: str, notify: Notify = to_stderr) -
     Raises:
         StudyNotFound: When there is no such study.
         StudyLocked: When it is being run.
+        InputError: When MLflow would refuse the kind of store.
         TrackingError: When trials could not be written.
     """
     from hpo.ledger import snapshots
 
     tracking = absolute_uri(tracking)
+    check_tracking(tracking)
     with snapshots.held(where, name) as found:
-        mirror: Any = start_mirror(found.study, found.uid, found.created, found.trials, tracking, notify)
+        mirror: Any = start_mirror(
+            found.study, found.uid, found.created, found.trials, tracking, notify, meanwhile="trying again"
+        )
         missing = mirror.close(found.state, math.inf)
         if missing:
             raise TrackingError(

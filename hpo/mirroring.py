@@ -27,7 +27,14 @@ INTERRUPTED_DRAIN, QUICK_DRAIN = 15.0, 5.0
 
 
 def start_mirror(
-    study: Study, uid: str, created: float, trials: Sequence[Trial], tracking: str, notify: Notify = to_stderr
+    study: Study,
+    uid: str,
+    created: float,
+    trials: Sequence[Trial],
+    tracking: str,
+    notify: Notify = to_stderr,
+    *,
+    meanwhile: str = "the search continues and will retry",
 ) -> Tracker:
     """Starts to write a study's trials to MLflow, in the background.
 
@@ -38,6 +45,7 @@ def start_mirror(
         trials: What the ledger holds.
         tracking: The tracking store, or ``"none"``.
         notify: Receives one warning when MLflow is slow or failing.
+        meanwhile: What that warning says of what goes on.
     """
     if tracking == "none":
         return NoTracker()
@@ -54,7 +62,7 @@ def start_mirror(
         return MlflowStore(uri, study, uid, created, since, notify, artifacts)
 
     def warn(reason: str) -> None:
-        notify(f"MLflow at {redact(tracking)} is slow or failing; the search continues and will retry: {reason}")
+        notify(f"MLflow at {redact(tracking)} is slow or failing; {meanwhile}: {reason}")
 
     return Mirror(make_store, trials, warn)
 

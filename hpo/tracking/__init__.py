@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from hpo.errors import InputError
+from hpo.text import redact, suggest
 from hpo.trial import StudyState, Trial
 
 DEFAULT_TRACKING = "sqlite:///mlflow.db"
@@ -18,12 +19,22 @@ DEFAULT_TRACKING = "sqlite:///mlflow.db"
 FOLDERS = "MLFLOW_ALLOW_FILE_STORE"
 
 
+# The kinds of stores that MLflow knows itself; plugins add others, and a database may name its driver.
+KINDS = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks", "databricks-uc", "uc", "file")
+
+
 def check(tracking: str) -> None:
     """Refuses a store that MLflow would refuse at every call.
 
     Raises:
-        InputError: For a folder, unless MLflow's own variable allows it.
+        InputError: For a folder, unless MLflow's own variable allows it; and for a kind of store that neither MLflow
+            nor a plugin of MLflow has.
     """
+    scheme, separator, _ = tracking.lower().partition("://")
+    kind = scheme.partition("+")[0]
+    if separator and kind not in KINDS and scheme not in _of_plugins():
+        rule = f"MLflow has no store for {scheme}://{suggest(kind, KINDS)}"
+        raise InputError.about("--tracking", rule, redact(tracking), got=True)
     is_folder = tracking.startswith("file:") or ("://" not in tracking and tracking not in ("none", "databricks"))
     if is_folder and os.environ.get(FOLDERS, "").lower() not in ("true", "1"):
         raise InputError(
@@ -32,6 +43,13 @@ def check(tracking: str) -> None:
             key="--tracking",
             value=tracking,
         )
+
+
+def _of_plugins() -> set[str]:
+    """The kinds of stores that other packages add to MLflow."""
+    from importlib.metadata import entry_points
+
+    return {found.name.lower() for found in entry_points(group="mlflow.tracking_store")}
 
 
 class Store(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from command_line import QUICK, CommandLine
 
 from hpo.ledger import lock, snapshots
 from hpo.ledger.address import Address, parse
+from hpo.tracking import check as check_tracking
 
 # What it prints ----------------------------------------------------------------------------------------------------
 
@@ -405,6 +407,29 @@ def test_a_cluster_that_is_not_there_is_refused_before_anything_is_written(
     assert ended.err.startswith(f"hpo: --address: {why}")
     assert (ended.out, ended.err.count("\n")) == ("", 1)
     assert not list(hpo.folder.glob("fresh*"))
+
+
+@pytest.mark.parametrize(
+    ("tracking", "hint"),
+    [
+        ("foo://me:s3cret@bar", "foo://; known are sqlite, postgresql, "),
+        ("postgres://me@host/db", "postgres://; did you mean 'postgresql'?, got postgres://me@host/db"),
+    ],
+)
+def test_a_store_that_mlflow_cannot_have_is_refused_before_anything_is_written(
+    hpo: CommandLine, tracking: str, hint: str
+) -> None:
+    ended = hpo("run", "s.toml", "--workers", "0", "--tracking", tracking, code=2)
+    assert ended.err.startswith(f"hpo: --tracking: MLflow has no store for {hint}")
+    assert "s3cret" not in ended.err
+    assert not list(hpo.folder.glob("*.journal"))
+
+
+def test_a_store_of_a_plugin_or_with_a_driver_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = EntryPoint("foo", "plugin:Store", "mlflow.tracking_store")
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [plugin] * (group == plugin.group))
+    for tracking in ("foo://bar", "mysql+pymysql://me@host/db", "databricks://profile", "HTTP://host", "none"):
+        check_tracking(tracking)
 
 
 def test_a_finished_study_needs_no_cluster(hpo: CommandLine) -> None:

@@ -123,6 +123,7 @@ def test_an_unfinished_trial_of_a_dead_driver_is_shown_as_cut_off(hpo: CommandLi
         (("sync", "nothing"), 2, "there is no study 'nothing'"),
         (("sync", "small", "--tracking", "none"), 2, "--tracking: must be a tracking store, got none"),
         (("sync", "small", "--storage", "absent.journal"), 2, "there is no study 'small'"),
+        (("sync", "small", "--tracking", "foo://bar"), 2, "--tracking: MLflow has no store for foo://"),
         (("sync", "small", "--tracking", "http://me:secret@127.0.0.1:9"), 1, "http://me:***@127.0.0.1:9"),
     ],
 )
@@ -134,4 +135,5 @@ def test_what_cannot_be_done_is_said(
     ended = hpo(*words, code=code)
     assert message in ended.err
     assert "secret" not in ended.err + ended.out
+    assert "the search continues" not in ended.err
     assert "Traceback" not in ended.err
