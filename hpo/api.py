@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from html import escape
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from hpo.machine import absolute, expand
 from hpo.requests import Connection
 from hpo.study import Study, load
 from hpo.study import parse as parse_study
+from hpo.study.fields import Place, argument
 from hpo.study.overrides import override
 from hpo.text import duration, number, value
 from hpo.tracking import DEFAULT_TRACKING
@@ -200,10 +202,12 @@ def run(
         hpo.errors.InputError: The input is wrong; nothing was started.
         hpo.errors.HpoError: The study failed.
     """
+    if workers is not None:
+        argument("workers", workers, Integral, "must be a whole number, 0 or more, or None", low=0)
     _import_optuna()
     parsed = _study(study, overrides, keys)
-    where = parse(_chosen(storage, "HPO_STORAGE", DEFAULT_STORAGE))
-    uri = _chosen(tracking, "MLFLOW_TRACKING_URI", DEFAULT_TRACKING)
+    where = parse(_chosen("storage", storage, "HPO_STORAGE", DEFAULT_STORAGE))
+    uri = _chosen("tracking", tracking, "MLFLOW_TRACKING_URI", DEFAULT_TRACKING)
     cluster = address if address is not None else os.environ.get("RAY_ADDRESS")
     code = None if workers == 0 else _code(parsed)
     with closing(Executors(parsed.workers, workers, cluster, here=True, code=code)) as executors:
@@ -221,11 +225,15 @@ def _study(
     if keys:
         rule = "keys of a study go beside a function, not beside a file or a mapping"
         raise InputError(f"{', '.join(keys)}: {rule}", key=next(iter(keys)), rule=rule)
+    argument("study", given, (str, Path, Mapping), "must be a study file's path, a mapping or a function")
+    argument("overrides", overrides, (list, tuple), 'must be a list of "key=value" texts')
+    for text in overrides:
+        argument("overrides", text, str, 'must hold "key=value" texts')
     if not isinstance(given, Mapping):
         return load(Path(expand(str(given))), overrides)
     raw = copy.deepcopy(dict(given))
     for text in overrides:
-        override(raw, text)
+        override(raw, text, Place("overrides"))
     return parse_study(raw, file="study")
 
 
@@ -282,13 +290,13 @@ def watch(name: str, *, every: float = 2.0, storage: str | None = None) -> Resul
     _import_optuna()
     from hpo.progress import follow
 
-    snapshot = follow(_ledger(storage), name, every)
+    snapshot = follow(_ledger(name, storage), name, every)
     return Result(snapshot.study, snapshot.trials, str(snapshot.state))
 
 
 def read(name: str, *, storage: str | None = None) -> Result:
     """A study as the ledger has it now; arguments and errors are those of :func:`watch`."""
-    where = _ledger(storage)
+    where = _ledger(name, storage)
     _import_optuna()
     from hpo.ledger import snapshots
 
@@ -312,7 +320,7 @@ def connect(study: str | Path | Mapping[str, Any], *, storage: str | None = None
         hpo.errors.InputError: There is no such study, or no such ledger.
     """
     known = isinstance(study, str) and not study.endswith(".toml")
-    where = service.open_ledger(_chosen(storage, "HPO_STORAGE", DEFAULT_STORAGE), create=not known)
+    where = service.open_ledger(_chosen("storage", storage, "HPO_STORAGE", DEFAULT_STORAGE), create=not known)
     _import_optuna()
     if known:
         from hpo.ledger import snapshots
@@ -324,8 +332,9 @@ def connect(study: str | Path | Mapping[str, Any], *, storage: str | None = None
     return Connection(parsed.name, where)
 
 
-def _ledger(storage: str | None) -> Address:
-    return service.open_ledger(_chosen(storage, "HPO_STORAGE", DEFAULT_STORAGE))
+def _ledger(name: str, storage: str | None) -> Address:
+    argument("name", name, str, "must be a study's name")
+    return service.open_ledger(_chosen("storage", storage, "HPO_STORAGE", DEFAULT_STORAGE))
 
 
 def _import_optuna() -> None:
@@ -335,5 +344,7 @@ def _import_optuna() -> None:
         import optuna  # noqa: F401
 
 
-def _chosen(given: str | None, variable: str, default: str) -> str:
+def _chosen(key: str, given: str | None, variable: str, default: str) -> str:
+    if given is not None:
+        argument(key, given, (str, Path), "must be text, or None")
     return expand(given if given is not None else os.environ.get(variable) or default)

@@ -221,6 +221,35 @@ def test_bad_input_is_said_before_anything_starts(folder: Path) -> None:
         hpo.read("nope")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "rule"),
+    [
+        *[("workers", value, "must be a whole number, 0 or more, or None") for value in ("many", 1.5, -2, True)],
+        ("storage", 3, "must be text, or None"),
+        ("tracking", 3, "must be text, or None"),
+        *[("study", value, "must be a study file's path, a mapping or a function") for value in (None, 5)],
+        *[("overrides", value, 'must be a list of "key=value" texts') for value in ({"budget.trials": 2}, "a=1", 3)],
+        ("overrides", [3], 'must hold "key=value" texts'),
+        ("overrides", ["budget.trials"], "must be key=value"),
+        ("name", 3, "must be a study's name"),
+    ],
+)
+def test_an_argument_of_the_wrong_type_is_named_and_nothing_is_written(
+    folder: Path, key: str, value: Any, rule: str
+) -> None:
+    before = sorted(folder.iterdir())
+    given: dict[str, Any] = {"study": STUDY, "workers": 0, "tracking": "none", key: value}
+    with pytest.raises(InputError) as caught:
+        hpo.read(value) if key == "name" else hpo.run(**given)
+    error = caught.value
+    wrong = value[0] if isinstance(value, list) else value
+    assert (error.key or error.file, error.rule, error.value) == (key, rule, wrong)
+    assert str(error).startswith(f"{key}: {rule}, got ")
+    with pytest.raises(InputError, match="storage: must be text, or None, got 3"):
+        hpo.read("x", storage=3)  # type: ignore[arg-type]
+    assert sorted(folder.iterdir()) == before
+
+
 def test_importing_hpo_is_cheap_and_names_what_it_has_not() -> None:
     code = "import sys, hpo; print('hpo.api' in sys.modules, hasattr(hpo, 'rnu'), callable(hpo.run))"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
