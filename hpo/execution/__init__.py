@@ -1,7 +1,7 @@
 """The seam between the search and whatever runs its trials.
 
 An :class:`Executor` is given tasks and answers with events; it knows nothing of samplers, ledgers or MLflow. One
-contract suite (``tests/hpo/execution``) holds for all of them.
+contract, :class:`hpo.testing.ExecutorContract`, holds for all of them.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ A test module derives a class from a contract and gives it a fixture with the th
 - :class:`~hpo.testing.samplers.SamplerContract`, and :class:`~hpo.testing.samplers.ResumableSamplerContract` and
   :class:`~hpo.testing.samplers.NonLearningSamplerContract` for samplers that promise more: ``sampler``
 - :class:`~hpo.testing.pruners.PrunerContract`: ``pruner``
-- :class:`~hpo.testing.executors.ExecutorContract`: ``executor``
+- :class:`~hpo.testing.executors.ExecutorContract`: ``executor``, which runs :data:`~hpo.testing.executors.JOB`
 - :class:`~hpo.testing.ledgers.LedgerContract`: ``address``
 
 :class:`~hpo.testing.fakes.ScriptedExecutor` and :class:`~hpo.testing.fakes.SimulatedExecutor` run a search without
@@ -29,13 +29,14 @@ import pytest
 # So that a failed assertion shows its values.
 pytest.register_assert_rewrite(*(f"hpo.testing.{part}" for part in ("samplers", "pruners", "executors", "ledgers")))
 
-from hpo.testing.executors import ExecutorContract
+from hpo.testing.executors import JOB, ExecutorContract
 from hpo.testing.fakes import ScriptedExecutor, SimulatedExecutor, outcome, search, small_study
 from hpo.testing.ledgers import LedgerContract
 from hpo.testing.pruners import PrunerContract
 from hpo.testing.samplers import NonLearningSamplerContract, ResumableSamplerContract, SamplerContract
 
 __all__ = [
+    "JOB",
     "ExecutorContract",
     "LedgerContract",
     "NonLearningSamplerContract",

@@ -14,14 +14,14 @@ DRAW = 'random.Random(f"{self.seed} {trial.number} {param_name}")'
 
 
 def files(folder: Path) -> None:
-    """Writes the page's own sampler and its test."""
+    """Writes the page's own sampler and executor, and their tests."""
     for code in re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
         name = re.match(r"# (\w+\.py)\n", code)
         assert name
         (folder / name[1]).write_text(code)
 
 
-def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *options: str, test: str = "test_mine.py") -> subprocess.CompletedProcess[str]:
     command = [
         sys.executable,
         "-m",
@@ -31,7 +31,7 @@ def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
         "no:cacheprovider",
         "-p",
         "no:randomly",
-        "test_mine.py",
+        test,
         *options,
     ]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=240)
@@ -41,6 +41,15 @@ def test_the_page_tests_a_sampler_named_by_its_import_path(tmp_path: Path) -> No
     files(tmp_path)
 
     ended = run(tmp_path)
+
+    assert ended.returncode == 0, ended.stdout
+    assert re.search(r"^1\d passed", ended.stdout, re.MULTILINE)
+
+
+def test_the_page_tests_an_executor(tmp_path: Path) -> None:
+    files(tmp_path)
+
+    ended = run(tmp_path, test="test_executors.py")
 
     assert ended.returncode == 0, ended.stdout
     assert re.search(r"^1\d passed", ended.stdout, re.MULTILINE)
