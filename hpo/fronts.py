@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.statistics import Floats
+from hpo.statistics import Floats, outer_fences
 from hpo.trial import Direction, Trial
 
 Bools = NDArray[np.bool_]
@@ -211,8 +211,7 @@ def box_of(costs: Floats) -> Box:
     """
     costs = bounded(costs)
     counts = ~diverged(costs)
-    quarter, three = np.nanquantile(np.where(counts, costs, np.nan), [0.25, 0.75], axis=0)
-    fence = three + 3 * (three - quarter)  # Tukey's outer fence: what lies beyond is far out
+    _, fence = outer_fences(np.where(counts, costs, np.nan))
     on_it = on_front(costs)[:, None]
     return Box(costs.min(axis=0), np.where(counts & (on_it | (costs <= fence)), costs, -np.inf).max(axis=0))
 

@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 
 # An effect or a difference counts as shown if chance alone gives one as large less often than this.
 ALPHA = 0.05
+# Two values differ where they are this many standard errors of their difference apart: 5% by chance.
+Z = 1.96
 # Permutations of :func:`dependence`: its p is a multiple of 1 / (PERMUTATIONS + 1).
 PERMUTATIONS = 999
 # The fixed seed of the permutations: the same trials always give the same p.
@@ -178,6 +180,21 @@ def quantiles(values: Floats, shares: Sequence[float] = (0.25, 0.5, 0.75)) -> Fl
     unit = headroom(values)
     found: Floats = np.quantile(values / unit, shares, axis=0) * unit
     return found
+
+
+def median_low(values: Floats) -> float:
+    """The median, and of an even number of values the lower of both in the middle: with infinities it is no NaN."""
+    return float(np.quantile(values, 0.5, method="inverted_cdf"))
+
+
+def outer_fences(values: Floats) -> tuple[Floats, Floats]:
+    """Tukey's outer fences over the first axis: three times the quartiles' distance beyond them. NaN counts as absent.
+
+    What lies beyond is far out (Tukey, Exploratory Data Analysis, 1977).
+    """
+    lower, upper = np.nanquantile(values, [0.25, 0.75], axis=0)
+    reach = 3 * (upper - lower)
+    return lower - reach, upper + reach
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

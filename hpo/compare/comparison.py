@@ -18,7 +18,7 @@ import numpy as np
 
 from hpo.fronts import box_of, costs_of
 from hpo.so_far import BestSoFar, RunningTime
-from hpo.statistics import ALPHA, Floats, headroom, holm, mean_interval, quantiles, sign_flip, superiority
+from hpo.statistics import ALPHA, Floats, headroom, holm, mean_interval, median_low, quantiles, sign_flip, superiority
 from hpo.trial import Direction, Trial, by_end, counts_as_best, own
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
@@ -297,7 +297,7 @@ def _to_target(traces: Sequence[Trace], target: float, direction: Direction) -> 
         for name, column in used.items():
             column.append(float(getattr(one, name)[there[0]]) if len(there) else math.inf)
     # By when half had reached it: a middle value of a search that did and one that never did would be no time at all.
-    medians = {name: float(np.quantile(column, 0.5, method="inverted_cdf")) for name, column in used.items()}
+    medians = {name: median_low(np.array(column)) for name, column in used.items()}
     reached = sum(math.isfinite(count) for count in used["trials"])
     return reached, {name: value if math.isfinite(value) else None for name, value in medians.items()}
 

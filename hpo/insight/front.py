@@ -13,8 +13,8 @@ import numpy as np
 from hpo.best import front_of
 from hpo.errors import InputError
 from hpo.fronts import Bools, bounded, costs_of, diverged
-from hpo.insight.precision import Z, shares
-from hpo.statistics import Floats, binomial_error
+from hpo.insight.precision import shares
+from hpo.statistics import Floats, Z, binomial_error
 from hpo.study import Study
 from hpo.text import number, suggest
 from hpo.trial import Direction, Trial, counts_as_best
@@ -136,7 +136,7 @@ def prefer(front: Sequence[Trial], objectives: Mapping[str, Direction], text: st
 class FrontInsight:
     """How sure the front is, where an objective is a share of a known number of examples.
 
-    Two values differ where they are :data:`~hpo.insight.precision.Z` standard errors of their difference apart. An
+    Two values differ where they are :data:`~hpo.statistics.Z` standard errors of their difference apart. An
     objective whose error is unknown counts as exact.
 
     Attributes:

@@ -19,6 +19,8 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from hpo.statistics import quantiles
+
 # Resamples times trials, at most (but eight resamples): so that 10,000 trials do not take minutes.
 WORK = 20_000
 # How many values of a choice are told apart: the most frequent ones.
@@ -95,7 +97,7 @@ def importances(
         name: Importance(
             raw[name] / total,
             _middle(shares[name]) if rounds else None,
-            min(1.0, float(np.quantile(by_chance[name], 0.95))) if rounds else None,
+            min(1.0, float(quantiles(np.array(by_chance[name]), (0.95,))[0])) if rounds else None,
         )
         for name in names
     }
@@ -117,7 +119,7 @@ def _fewer_choices(
 
 
 def _middle(values: list[float]) -> tuple[float, float]:
-    low, high = np.quantile(values, [0.05, 0.95])
+    low, high = quantiles(np.array(values), (0.05, 0.95))
     return float(low), float(high)
 
 

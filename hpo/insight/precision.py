@@ -10,12 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpo.objective.contract import Data
-from hpo.statistics import binomial_error
+from hpo.statistics import Z, binomial_error
 from hpo.study import Study
 from hpo.trial import Direction, Trial, best_first, counts_as_best
-
-# Two scores differ where they are this many standard errors of their difference apart: 5% by chance.
-Z = 1.96
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from hpo.report.figures.style import INK, RAMP, Floats, blank, label, plain
+from hpo.statistics import outer_fences
 from hpo.study import Study
 from hpo.study.constraints import no_best
 from hpo.study.parameters import Parameter
@@ -140,13 +141,12 @@ def fit_values(
     known = np.array([real(v) for v in values if np.isfinite(v)])
     if not len(known):
         return
-    quarter, three = np.quantile(known, [0.25, 0.75])
-    reach = 3 * (three - quarter)  # Tukey's outer fences: what lies beyond is far out
+    lower_fence, upper_fence = map(float, outer_fences(known))
     low, high = float(known.min()), float(known.max())
     if direction is Direction.MAXIMIZE:
-        low = min([max(low, float(quarter - reach)), *map(real, kept)])
+        low = min([max(low, lower_fence), *map(real, kept)])
     else:
-        high = max([min(high, float(three + reach)), *map(real, kept)])
+        high = max([min(high, upper_fence), *map(real, kept)])
     if known.min() >= 0 and known.max() <= 1 and high - low > 0.7:
         axes.set(**{f"{name}lim": (-0.02, 1.02)})
         return

@@ -15,7 +15,6 @@ from hpo.best import front_of
 from hpo.fronts import box_of, costs_of, diverged
 from hpo.insight.front import front_insight
 from hpo.insight.parameters import Insight, covering, study_insight
-from hpo.insight.precision import Z
 from hpo.report.figures.axes import Levels, fit_values, real, without_best
 from hpo.report.figures.parameters import clearest
 from hpo.report.figures.style import (
@@ -34,7 +33,7 @@ from hpo.report.figures.style import (
     styled,
 )
 from hpo.report.figures.thinned import CURVES, share, thinned
-from hpo.statistics import binomial_error
+from hpo.statistics import Z, binomial_error
 from hpo.study import Study
 from hpo.study.parameters import Parameter
 from hpo.text import number, short
