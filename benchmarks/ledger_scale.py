@@ -181,14 +181,14 @@ def measure(side: Path, command: str, folder: Path, at_most: float) -> tuple[flo
     timer = threading.Timer(at_most, os.killpg, (process.pid, signal.SIGKILL))
     timer.start()
     assert process.stderr is not None
-    said = process.stderr.read().decode()
+    errors = process.stderr.read().decode()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - began
     timer.cancel()
     if process.returncode == -signal.SIGKILL:
         return math.inf, math.inf, usage.ru_maxrss / 1000
-    assert process.returncode == 0, said
+    assert process.returncode == 0, errors
     return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000
 
 

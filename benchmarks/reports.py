@@ -117,11 +117,11 @@ def main() -> None:
             environment = ENVIRONMENT | {"PYTHONPATH": folder}
             found: dict[str, float] = {}
             for part in ("--measure", "--alone"):
-                said = subprocess.run(
+                ended = subprocess.run(
                     [sys.executable, __file__, part], env=environment, cwd=folder, capture_output=True, text=True
                 )
-                assert said.returncode == 0, said.stderr
-                found |= json.loads(said.stdout.splitlines()[-1])
+                assert ended.returncode == 0, ended.stderr
+                found |= json.loads(ended.stdout.splitlines()[-1])
             rows[name].append(found)
     print(f"{'':12}{'a report':>12}{'alone':>10}{'1 report':>10}{'50 reports':>12}{'50 / alone':>12}")
     for name, values in rows.items():

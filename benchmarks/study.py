@@ -137,9 +137,9 @@ print(max(trial.ended for trial in trials) - min(trial.started for trial in tria
 def python(code: str, folder: str, side: Path, *more: str) -> float:
     """What a piece of code prints first, as a number."""
     environment = ENVIRONMENT | {"PYTHONPATH": ":".join([str(side), *more])}
-    said = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
-    assert said.returncode == 0, said.stderr
-    return float(said.stdout.split()[0])
+    ended = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    return float(ended.stdout.split()[0])
 
 
 def hpo(side: Path) -> dict[str, float]:

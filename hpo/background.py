@@ -29,8 +29,8 @@ from hpo.text import redact
 from hpo.tracking import check as check_tracking
 from hpo.trial import Trial
 
-# How much less than others the process asks of the processor.
-NICE = 10
+# By how much the process is nicer than its parent (`nice`): it gives way to others.
+NICENESS = 10
 # Where these are set, what a job leaves behind is ended with it.
 _JOBS = ("SLURM_JOB_ID", "CI")
 
@@ -174,7 +174,7 @@ def main(name: str, uid: str, folder: str) -> None:
     """Completes the page of a study that nobody is running; a search that runs does it at its end."""
     from hpo.ledger import snapshots
 
-    os.nice(NICE)
+    os.nice(NICENESS)
     look_in(folder)
     where = parse(os.environ["HPO_STORAGE"])
     found = snapshots.read_all(where, lambda other: other == name).get(name)

@@ -40,7 +40,7 @@ def costs_of(trials: Iterable[Trial], objectives: Mapping[str, Direction]) -> Fl
 
 
 def bounded(costs: Floats) -> Floats:
-    """The costs, where those that are too large for differences of two count as the largest that are not."""
+    """The costs, clipped so far that the difference of any two is finite."""
     return np.clip(costs, -_LARGEST, _LARGEST)
 
 

@@ -105,7 +105,7 @@ def _set(given: Mapping[str, str | None]) -> None:
             os.environ[name] = value
 
 
-def settle() -> None:
+def normalize_environment() -> None:
     """Makes environment variables mean the same in this process and in every other that it starts.
 
     ``HPO_DATA_DIR`` becomes absolute: workers have working folders of their own. This machine is never reached through

@@ -20,10 +20,12 @@ from hpo.study import Study
 from hpo.text import length
 
 # Seconds between two looks for an answer, between two looks for a driver, and until a caller stops waiting.
-LOOK, DRIVER, PATIENCE = 0.1, 0.5, 60.0
+POLL_SECONDS, DRIVER_POLL_SECONDS, ANSWER_TIMEOUT = 0.1, 0.5, 60.0
 
 
-def ask(where: Address, name: str, do: str, given: Mapping[str, Any], *, patience: float = PATIENCE) -> dict[str, Any]:
+def ask(
+    where: Address, name: str, do: str, given: Mapping[str, Any], *, patience: float = ANSWER_TIMEOUT
+) -> dict[str, Any]:
     """Makes a request, and returns the answer.
 
     Args:
@@ -47,16 +49,16 @@ def ask(where: Address, name: str, do: str, given: Mapping[str, Any], *, patienc
         try:
             while (answer := queue.answer(request_id)) is None:
                 if time.monotonic() >= driver_at:
-                    settled = lock.holder(where, name) is None and settle(where, name)
-                    driver_at = time.monotonic() + DRIVER
-                    if settled:
+                    answered = lock.holder(where, name) is None and answer_without_driver(where, name)
+                    driver_at = time.monotonic() + DRIVER_POLL_SECONDS
+                    if answered:
                         continue
                 if time.monotonic() > until:
                     raise Unanswered(
                         f"{name}: the driver has not answered for {length(patience)}; is its process stopped? To see "
                         f"which it is: hpo show {name}"
                     )
-                time.sleep(LOOK)
+                time.sleep(POLL_SECONDS)
         except (Unanswered, KeyboardInterrupt):
             if do in ("ask", "renew"):  # a trial that is leased to nobody would wait for its lease to end
                 queue.cancel(request_id)
@@ -68,7 +70,7 @@ def ask(where: Address, name: str, do: str, given: Mapping[str, Any], *, patienc
     return done
 
 
-def settle(where: Address, name: str) -> bool:
+def answer_without_driver(where: Address, name: str) -> bool:
     """Answers all open requests of a stopped study; False when another process has its lock."""
     from hpo.search.loop import Search
     from hpo.search.opening import reopen_edited

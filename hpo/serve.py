@@ -26,7 +26,7 @@ from hpo.search.request import LEASE_SECONDS, ONE_OF, REQUESTS
 from hpo.text import suggest
 
 # Bytes of a request's body; seconds for which a silent client keeps a thread.
-LARGEST, SILENT = 1 << 20, 30.0
+MAX_BODY_BYTES, CLIENT_TIMEOUT = 1 << 20, 30.0
 HOSTS = ("127.0.0.1", "localhost")
 
 
@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
     """``GET /`` is the study as ``hpo show --json`` prints it, ``POST /ask`` and the others make a request."""
 
     server: Server
-    timeout = SILENT
+    timeout = CLIENT_TIMEOUT
     server_version, sys_version = "hpo", ""
 
     def do_GET(self) -> None:
@@ -136,8 +136,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._not_here(f"POST to one of /{', /'.join(REQUESTS)}")
             return
         length = self.headers.get("Content-Length", "" if "Transfer-Encoding" in self.headers else "0")
-        if not length.isdecimal() or len(length) > len(str(LARGEST)) or int(length) > LARGEST:
-            self._answer(413, {"error": f"the body must say its Content-Length, of at most {LARGEST} bytes"})
+        if not length.isdecimal() or len(length) > len(str(MAX_BODY_BYTES)) or int(length) > MAX_BODY_BYTES:
+            self._answer(413, {"error": f"the body must say its Content-Length, of at most {MAX_BODY_BYTES} bytes"})
             return
         try:
             given = json.loads(self.rfile.read(int(length)) or b"{}")

@@ -16,7 +16,7 @@ from hpo.execution.guest import Guest
 from hpo.executors import Executors
 from hpo.interrupts import OnInterrupt
 from hpo.ledger.address import Address, parse, probe
-from hpo.machine import absolute, absolute_uri, settle, without_database, working_folder
+from hpo.machine import absolute, absolute_uri, normalize_environment, without_database, working_folder
 from hpo.progress import Notify, Progress, to_stderr
 from hpo.study import Study
 from hpo.study.edits import workers
@@ -62,7 +62,7 @@ def check(study: Study, where: Address, executors: Executors | None = None) -> N
     """
     from hpo import checks
 
-    settle()
+    normalize_environment()
     with closing(Executors(study.workers, None)) as none:
         guest = (executors or none).guest(study)
         probe(where, create=True)
@@ -95,7 +95,7 @@ def check_code(study: Study) -> None:
     """
     from hpo import checks
 
-    settle()
+    normalize_environment()
     with closing(Guest(study)) as guest:
         checks.check(study, guest, values=False)
 

@@ -45,7 +45,7 @@ def fork(study: Study, where: Address, name: str) -> Plan:
     return dataclasses.replace(planned, trials=(), left=(), again=True) if known else planned
 
 
-def bring_in(
+def import_trials(
     study: Study,
     where: Address,
     found: Sequence[Trial],

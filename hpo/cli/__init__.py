@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 import hpo
 from hpo.cli import text
 from hpo.errors import HpoError
-from hpo.machine import settle
+from hpo.machine import normalize_environment
 from hpo.progress import to_stderr
 
 # Where each command is, below this package, and what it does: no module of another command is imported for it.
@@ -105,7 +105,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def guarded(**arguments: Any) -> None:
         text.own_output()
-        settle()
+        normalize_environment()
         command(**arguments)
 
     return guarded

@@ -111,7 +111,7 @@ def import_trials(
     else:
         trials = _foreign(optuna, mlflow, parsed)
     word = {"--csv": "row", "--optuna": "trial", "--mlflow": "run"}[chosen[0]]
-    done = transfers.bring_in(parsed, where, trials, names, word=word, strict=bool(optuna), dry_run=dry_run)
+    done = transfers.import_trials(parsed, where, trials, names, word=word, strict=bool(optuna), dry_run=dry_run)
     _print_import(parsed.name, done, dry_run=dry_run, as_json=as_json)
     if done.refused and not done.trials and not done.known:
         raise InputError(f"import: none of {len(done.refused)} {word}s can be imported into {parsed.name}; see above")

@@ -28,7 +28,7 @@ from hpo.text import clock, duration, error_line, number, value
 from hpo.trial import BY_HAND, RETRY_OF, State, Trial, known_numbers, numbered
 
 # Seconds between two looks at a log that is followed.
-LOOK = 0.2
+POLL_SECONDS = 0.2
 # The plot of a curve: lines and, where there is room, columns.
 HEIGHT, WIDTH = 8, 60
 # Kinds of failures that are told apart in one line, and how much of each message is shown.
@@ -193,7 +193,7 @@ def follow_log(where: Address, name: str, wanted: int, interval: float) -> None:
                 write(lines.decode(log.read()) if log else "")
                 if over or time.monotonic() > until:
                     break
-                time.sleep(min(LOOK, interval))
+                time.sleep(min(POLL_SECONDS, interval))
     if log is None:
         raise _no_log(name, trial)
     if not trial.finished:

@@ -73,7 +73,10 @@ class InlineExecutor:
 
 @contextmanager
 def _at_most(threads: int) -> Iterator[None]:
-    """Limits the libraries that are loaded, and by the variable that Ray sets for its workers, those that will be."""
+    """Limits the threads of numeric libraries.
+
+    Those that are loaded by now are told. Later ones read ``OMP_NUM_THREADS``, which Ray sets for its workers as well.
+    """
     from threadpoolctl import threadpool_limits
 
     with variables({"OMP_NUM_THREADS": str(threads)}), threadpool_limits(threads):

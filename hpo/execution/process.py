@@ -37,9 +37,9 @@ from hpo.trial import Report
 
 # Begins the name of the variable that marks a child and everything it starts.
 MARK = "HPO_CHILD"
-# No report has more bytes. The error of a child whose pipes hold something else.
-LONGEST = 1 << 30
-GARBLED = "it wrote to hpo's internal pipes"
+# The longest report. The error of a child whose pipes hold something else.
+MAX_REPORT_BYTES = 1 << 30
+PIPES_CORRUPTED = "it wrote to hpo's internal pipes"
 # Seconds for which a child may end by itself.
 GRACE = 2.0
 
@@ -180,7 +180,7 @@ class Child:
         except EOFError:
             raise ChildDied(self._death()) from None
         except Exception:  # of the unpickler's, any
-            raise ChildDied(GARBLED) from None
+            raise ChildDied(PIPES_CORRUPTED) from None
         batch: list[Event] = [item for item in items if isinstance(item, Started)]
         if reports := tuple(Report(*item) for item in items if not isinstance(item, Started)):
             batch.append(Reported(task.number, task.attempt, reports))
@@ -233,7 +233,7 @@ class Child:
         except (EOFError, OSError):
             raise ChildDied(self._death()) from None
         except Exception:  # of the unpickler's, any
-            raise ChildDied(GARBLED) from None
+            raise ChildDied(PIPES_CORRUPTED) from None
 
     def _death(self) -> str:
         """How the child ended, in words."""
@@ -265,7 +265,7 @@ class _Reading:
             start = 0
             while len(self._rest) >= start + LENGTH.size:
                 length = LENGTH.unpack_from(self._rest, start)[0]
-                if length > LONGEST:
+                if length > MAX_REPORT_BYTES:
                     raise ValueError(f"a report of {length} bytes")
                 end = start + LENGTH.size + length
                 if len(self._rest) < end:

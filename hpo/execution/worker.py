@@ -21,7 +21,7 @@ from hpo.text import cut
 from hpo.trial import Report
 
 # Characters of an error that the ledger keeps.
-LONGEST = 100_000
+MAX_ERROR_CHARACTERS = 100_000
 
 
 class Worker:
@@ -100,10 +100,10 @@ def is_called(raised: BaseException, name: str) -> bool:
 
 
 def error_text(raised: BaseException) -> str:
-    """The traceback from the objective's own frames on, cut in its middle where it has more than :data:`LONGEST`."""
+    """The traceback from the objective's own frames on; where it is longer than the ledger keeps, its middle is cut."""
     if isinstance(raised, InputError):
-        return cut(str(raised), LONGEST)
+        return cut(str(raised), MAX_ERROR_CHARACTERS)
     frames, own = raised.__traceback__, ("hpo.execution.", "hpo.objective.")
     while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith(own):
         frames = frames.tb_next
-    return cut("".join(traceback.format_exception(raised.with_traceback(frames))).rstrip(), LONGEST)
+    return cut("".join(traceback.format_exception(raised.with_traceback(frames))).rstrip(), MAX_ERROR_CHARACTERS)

@@ -247,7 +247,7 @@ def _about(
     sign = -study.direction.sign
     rho = sign * spearman(ranks, goodness) if np.ptp(at) > 0 and np.ptp(goodness) > 0 else None
     # Two tests: does it rise or fall, and is there a peak or a valley besides?
-    chances = [1.0 if rho is None else correlation_p(rho, len(at)), dependence(_bend(ranks[some]), goodness[some])]
+    chances = [1.0 if rho is None else correlation_p(rho, len(at)), dependence(_quadratic(ranks[some]), goodness[some])]
     p_value = min(1.0, 2 * tests * min(chances))
     ends = {"low": (at[best] <= END).mean(), "high": (at[best] >= 1 - END).mean()}
     crowded = next((end for end, share in ends.items() if share >= 0.5), None)
@@ -269,13 +269,13 @@ def sample(count: int, most: int, seed: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).permutation(count)[:most])
 
 
-def _bend(ranks: Floats) -> Floats:
+def _quadratic(ranks: Floats) -> Floats:
     """What is not straight in a parabola over the ranks, shape (trials, 1)."""
     middle = ranks - ranks.mean()
     square = middle**2 - (middle**2).mean()
     scale = float(middle @ middle)
-    bend: Floats = square - middle * (float(middle @ square) / scale if scale else 0.0)
-    return bend[:, None]
+    curved: Floats = square - middle * (float(middle @ square) / scale if scale else 0.0)
+    return curved[:, None]
 
 
 def _positions(parameter: Parameter, values: Sequence[Any]) -> Floats:

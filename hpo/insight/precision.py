@@ -47,7 +47,8 @@ def precision(study: Study, trials: Sequence[Trial], examples: int | None = None
     ranked = best_first(list(trials), study.direction)
     if examples is None or not ranked:
         return None
-    # Of several objectives, those count as exact that are no multiples of 1/n: n is said of all of them together.
+    # With several objectives, the number of examples is given once for all of them. Those whose values are no multiples
+    # of 1 / examples are no shares, and count as exact.
     known = shares(study, trials, examples) if len(study.objectives) > 1 else possible_shares(study, trials)
     if study.metric not in known:
         return None

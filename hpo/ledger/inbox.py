@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from hpo.ledger.sql import Sql
 
 # Seconds between two looks of a writer.
-LOOK = 0.5
+POLL_SECONDS = 0.5
 # Seconds after which an answer that nobody has fetched is removed.
-UNFETCHED = 3600.0
+ANSWER_EXPIRY_SECONDS = 3600.0
 
 
-def me() -> str:
+def user_and_host() -> str:
     """Who asks: user and host, as they name themselves."""
     try:
         user = getpass.getuser()
@@ -72,7 +72,7 @@ class RequestQueue:
             StorageUnusable: When the ledger cannot be written.
         """
         request_id = uuid.uuid4().hex
-        request = {"do": do, "with": dict(arguments), "time": time.time(), "by": me()}
+        request = {"do": do, "with": dict(arguments), "time": time.time(), "by": user_and_host()}
         with self._reached("written"):
             self._store.set_study_user_attr(self._study_id, REQUEST + request_id, request)
         return request_id
@@ -133,14 +133,14 @@ class Inbox:
         return self._store.requests(self._study_id)
 
     def look(self) -> dict[str, Any]:
-        """As :meth:`fresh`, at most :data:`LOOK` seconds old."""
+        """As :meth:`fresh`, at most :data:`POLL_SECONDS` seconds old."""
         if self._address.kind != "journal":
             if self._thread is None:
                 self._thread = threading.Thread(target=self._follow, name="inbox", daemon=True)
                 self._thread.start()
         elif time.monotonic() >= self._next:
             assert self._address.path is not None
-            self._next = time.monotonic() + LOOK
+            self._next = time.monotonic() + POLL_SECONDS
             with suppress(OSError, KeyError):  # the writer notices when it writes
                 if (size := self._address.path.stat().st_size) != self._size:
                     self._size, self._found = size, self.fresh()
@@ -151,7 +151,7 @@ class Inbox:
 
         store: Any = None
         failures: tuple[type[Exception], ...] = (StorageUnusable, *self._store.failures)
-        while not self._closed.wait(LOOK):
+        while not self._closed.wait(POLL_SECONDS):
             try:
                 store = store or connect(self._address)
                 self._found = store.requests(self._study_id)
@@ -163,4 +163,4 @@ class Inbox:
     def close(self) -> None:
         self._closed.set()
         if self._thread is not None:
-            self._thread.join(4 * LOOK)
+            self._thread.join(4 * POLL_SECONDS)

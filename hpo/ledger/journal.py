@@ -211,7 +211,7 @@ class Journal(JournalStorage):
     def check(self) -> None:
         """Nothing is needed: every append checks what is there."""
 
-    def settle(self) -> None:
+    def after_write(self) -> None:
         """Nothing is needed: an append is whole when it returns."""
 
     def forget(self, study_id: int, key: str) -> None:
@@ -229,7 +229,7 @@ class Journal(JournalStorage):
         with into.open("wb") as copy:
             shutil.copyfileobj(file, copy)
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         """Nothing is needed: every wait for a file has its own time limit."""
 
     def close(self) -> None:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from hpo.ledger.journal import Journal
     from hpo.ledger.sql import Sql
 
-# Seconds to wait for a storage that is not available: in all, between two tries, before a remark, after Ctrl-C.
-PATIENCE, RETRY, QUIET, SHORT_PATIENCE = 60.0, 0.5, 3.0, 3.0
+# Seconds to wait for a storage that is not available: in all; between two tries; before a remark; in all after Ctrl-C.
+WRITE_TIMEOUT, RETRY_SECONDS, REMARK_SECONDS, INTERRUPTED_TIMEOUT = 60.0, 0.5, 3.0, 3.0
 
 T = TypeVar("T")
 Notify = Callable[[str], None]
@@ -234,7 +234,7 @@ class Ledger:
         return trial_id
 
     def _durably(self, write: Callable[[bool], T]) -> T:
-        """Calls ``write(again)`` until it succeeds, or :data:`PATIENCE` seconds have passed."""
+        """Calls ``write(again)`` until it succeeds, or :data:`WRITE_TIMEOUT` seconds have passed."""
         began, again = time.monotonic(), False
         failures: tuple[type[Exception], ...] = (KeyError, UpdateFinishedTrialError, *self._store.failures)
         with self._watched():
@@ -243,7 +243,7 @@ class Ledger:
                     self._held.ensure()
                     self._store.check()
                     written = write(again)
-                    self._store.settle()
+                    self._store.after_write()
                     return written
                 except lock.LedgerGone as gone:
                     raise StorageError(f"{gone}; {rescue(gone, self._store)}") from gone
@@ -253,13 +253,13 @@ class Ledger:
                     if isinstance(error, KeyError):
                         raise
                     self._reason = reason(error.__cause__ or error)
-                    if not self._store.is_passing(error) or time.monotonic() - began > self._patience:
+                    if not self._store.is_passing(error) or time.monotonic() - began > self._write_timeout:
                         raise StorageError(
                             f"the ledger {self._address} cannot be written: {self._reason}\n"
                             "Finished trials are saved; run the same command again once the storage is available"
                         ) from error
                 again = True
-                time.sleep(RETRY)
+                time.sleep(RETRY_SECONDS)
 
     def _changed_elsewhere(self, error: Exception) -> str | None:
         """What another program has done to the study, which this lock does not keep from it; None for nothing."""
@@ -294,29 +294,29 @@ class Ledger:
 
     def _look(self) -> None:
         """Checks now and then whether a write takes long; a thread for each write would cost more than the write."""
-        last, remark_at = 0.0, QUIET
-        while not self._closed.wait(min(QUIET, 0.5)):
+        last, remark_at = 0.0, REMARK_SECONDS
+        while not self._closed.wait(min(REMARK_SECONDS, 0.5)):
             if (since := self._since) is None:
                 continue
             if since != last:
-                last, remark_at = since, QUIET
+                last, remark_at = since, REMARK_SECONDS
             waited = time.monotonic() - since
-            if waited > self._patience:
-                self._held.hang_up()
-                self._store.hang_up()
+            if waited > self._write_timeout:
+                self._held.disconnect()
+                self._store.disconnect()
             elif waited > remark_at:
                 remark_at *= 3
                 self._notify(
-                    f"waiting for the ledger {self._address}: {waited:.0f} s so far, at most {PATIENCE:.0f} s; "
+                    f"waiting for the ledger {self._address}: {waited:.0f} s so far, at most {WRITE_TIMEOUT:.0f} s; "
                     f"Ctrl-C ends the wait: {self._reason}"
                 )
 
     @property
-    def _patience(self) -> float:
-        return SHORT_PATIENCE if self._short_waits else PATIENCE
+    def _write_timeout(self) -> float:
+        return INTERRUPTED_TIMEOUT if self._short_waits else WRITE_TIMEOUT
 
     def shorten_waits(self) -> None:
-        """From now on waits only :data:`SHORT_PATIENCE` seconds for the storage: the user wants to end."""
+        """From now on waits only :data:`INTERRUPTED_TIMEOUT` seconds for the storage: the user wants to end."""
         self._short_waits = True
 
     def close(self) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import psycopg
 
 # Seconds for which a taken lock is tried again: the server drops the connection of a killed holder sooner.
-PATIENCE = 0.3
+LOCK_TIMEOUT = 0.3
 
 _HOLDER = """
     SELECT application_name, pid FROM pg_locks JOIN pg_stat_activity USING (pid)
@@ -71,7 +71,7 @@ class Lock(Protocol):
             LedgerGone: When the ledger's file is no longer the one that was locked.
         """
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         """Ends the connection to a server that does not answer; :meth:`ensure` then makes another."""
 
     def release(self) -> None: ...
@@ -116,8 +116,8 @@ def holder(address: Address, study: str) -> str | None:
 
 
 def _persist(take: Callable[[], bool]) -> bool:
-    """Whether ``take`` succeeds within :data:`PATIENCE`."""
-    end = time.monotonic() + PATIENCE
+    """Whether ``take`` succeeds within :data:`LOCK_TIMEOUT`."""
+    end = time.monotonic() + LOCK_TIMEOUT
     while not take():
         if time.monotonic() > end:
             return False
@@ -164,7 +164,7 @@ class FileLock:
         note.parent.mkdir(exist_ok=True)
         note.write_text(json.dumps(_me()))
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         pass
 
     def ensure(self) -> None:
@@ -308,14 +308,14 @@ class PostgresLock:
             except (psycopg.Error, StorageUnusable) as error:
                 raise ConnectionError(str(error)) from error
 
-    def hang_up(self) -> None:
-        hang_up(self._connection)
+    def disconnect(self) -> None:
+        disconnect(self._connection)
 
     def release(self) -> None:
         self._connection.close()
 
 
-def hang_up(connection: Any) -> None:
+def disconnect(connection: Any) -> None:
     """Ends a connection from another thread, so that the call that waits for the server fails."""
     import psycopg
 

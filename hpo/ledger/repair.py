@@ -54,30 +54,30 @@ def repair(path: Path) -> Repair:
     """
     try:
         with appending(path) as file:
-            salvage = _Salvage(path.read_bytes())
-            if not salvage.records and path.stat().st_size:
+            recovered = _Recovered(path.read_bytes())
+            if not recovered.records and path.stat().st_size:
                 raise StorageUnusable(f"storage: {path} has no sound line of an Optuna journal; it is left as it is")
-            for study in salvage.replay.get_all_studies():
+            for study in recovered.replay.get_all_studies():
                 if holder := lock.holder(Address("journal", str(path), path), study.study_name):
                     raise StudyLocked(f"study {study.study_name!r} is being run by {holder}; stop it before the repair")
             copy: Path | None = None
-            if salvage.changes:
+            if recovered.changes:
                 copy = path.with_name(f"{path.name}.damaged-{datetime.now():%Y%m%d-%H%M%S}")
                 shutil.copy2(path, copy)
                 draft = path.resolve().with_name(f"{path.name}.repaired")
                 with draft.open("wb") as new:
-                    new.writelines(salvage.lines())
+                    new.writelines(recovered.lines())
                     new.flush()
                     os.fchmod(new.fileno(), os.fstat(file.fileno()).st_mode & 0o777)
                     os.fsync(new.fileno())
                 draft.replace(path.resolve())
     except OSError as error:
         raise StorageUnusable(f"storage: {path} cannot be repaired: {error}") from error
-    trials = sum(len(salvage.replay.get_all_trials(s._study_id, None)) for s in salvage.replay.get_all_studies())
-    return Repair(len(salvage.records), len(salvage.replay.get_all_studies()), trials, salvage.changes, copy)
+    trials = sum(len(recovered.replay.get_all_trials(s._study_id, None)) for s in recovered.replay.get_all_studies())
+    return Repair(len(recovered.records), len(recovered.replay.get_all_studies()), trials, recovered.changes, copy)
 
 
-class _Salvage:
+class _Recovered:
     """What can be kept of a journal."""
 
     def __init__(self, data: bytes) -> None:

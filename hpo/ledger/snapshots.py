@@ -41,7 +41,7 @@ class Snapshot:
     """A study as the ledger has it.
 
     Attributes:
-        study: As its file said when it was last run.
+        study: What was searched, by the study file with which it was last run.
         trials: In order of their numbers.
         holder: Who is running it now; None when nobody is.
         uid: The study's own identity in the ledger.

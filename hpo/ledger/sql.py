@@ -198,10 +198,10 @@ class Sql(RDBStorage):
         if self._file is not None:
             self._file.check()
 
-    def settle(self) -> None:
+    def after_write(self) -> None:
         """Completes a write."""
         if self._file is not None:
-            self._file.settle()
+            self._file.truncate_log()
 
     def summarize(self) -> None:
         """Nothing is needed: a database answers without being read as a whole."""
@@ -285,10 +285,10 @@ class Sql(RDBStorage):
         finally:
             connection.close()
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         """Ends the connections to a server that does not answer, so that the call that waits for it fails."""
         for connection in list(self._connections):
-            lock.hang_up(connection)
+            lock.disconnect(connection)
 
     def close(self) -> None:
         if self._file is not None:

@@ -37,9 +37,9 @@ class SqliteFile:
     def __init__(self, path: Path, study_id: int, key: str, value: str) -> None:
         self._path, self._mark = path, (study_id, key, value)
         self._connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-        self.settle()
+        self.truncate_log()
 
-    def settle(self) -> None:
+    def truncate_log(self) -> None:
         """Empties the log into the file, as far as no reader needs it; called after every write."""
         with suppress(sqlite3.Error):  # the next write fails, and says why
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

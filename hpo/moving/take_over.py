@@ -21,7 +21,7 @@ from hpo.trial import CONSTRAINTS, COUNTED, FROM, VIOLATIONS, Origin, State, Tri
 # How many of another study's best trials are tried first.
 BEST = 5
 # The states of trials that tell a sampler something.
-TELLING = (State.COMPLETE, State.PRUNED, State.INFEASIBLE)
+INFORMATIVE_STATES = (State.COMPLETE, State.PRUNED, State.INFEASIBLE)
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _fitting(study: Study, old: snapshots.Snapshot, how: str) -> tuple[list[Tria
     fit: list[Trial] = []
     left: list[tuple[int, str]] = []
     for trial in old.trials:
-        if trial.state not in TELLING:
+        if trial.state not in INFORMATIVE_STATES:
             continue
         try:
             params = fitted(study, {**implied, **trial.params})

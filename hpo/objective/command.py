@@ -22,11 +22,11 @@ from typing import Any
 
 from hpo.objective.arguments import ALL, Template, error
 from hpo.objective.readers import FILES, Gather, Pattern, Reader
-from hpo.objective.spawn import LOOK, lines, spawn
+from hpo.objective.spawn import POLL_SECONDS, lines, spawn
 from hpo.study.command import Command
 from hpo.text import how_many, printable
 
-# What a command gives instead of a report, every :data:`LOOK` seconds: it can be stopped then.
+# What a command gives instead of a report, every :data:`POLL_SECONDS` seconds: it can be stopped then.
 IDLE = object()
 # Characters of a line of an error message.
 SHOWN = 2000
@@ -131,7 +131,7 @@ def _run(
         for stream, text in heard:
             if stream is process.stderr:
                 tail.append(text[:SHOWN])
-            if pause := time.monotonic() > looked + LOOK:
+            if pause := time.monotonic() > looked + POLL_SECONDS:
                 looked = time.monotonic()
                 yield IDLE
             if reader is not None:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 # Seconds between two looks whether a program has ended that left its output to another process.
-LOOK = 0.1
+POLL_SECONDS = 0.1
 # Bytes of a line that are read, and what a pipe can hold when its program ends; bytes of one read.
-LONGEST, PIPE, PART = 2**20, 2**20, 2**16
+MAX_LINE_BYTES, PIPE, PART = 2**20, 2**20, 2**16
 # Seconds for which a process may survive a kill before it is left to the system.
 SURVIVAL = 2.0
 # Begins the name of the variable that marks a program and everything it starts.
@@ -33,7 +33,7 @@ class _Stream(NamedTuple):
 
 
 def lines(process: subprocess.Popen[bytes]) -> Generator[tuple[IO[bytes] | None, str], None, None]:
-    """The lines of both outputs, each cut to :data:`LONGEST`, until the program ends.
+    """The lines of both outputs, each cut to :data:`MAX_LINE_BYTES`, until the program ends.
 
     A carriage return, with which a progress bar is drawn anew, ends a line too. In every moment without a line, the
     stream is None. What is read goes to the trial's log at once, also when the caller stops listening.
@@ -47,7 +47,7 @@ def lines(process: subprocess.Popen[bytes]) -> Generator[tuple[IO[bytes] | None,
         try:
             while left > 0:
                 ended = process.poll() is not None  # before reading: what it wrote is then in the pipes
-                ready = selector.select(0 if ended else LOOK)
+                ready = selector.select(0 if ended else POLL_SECONDS)
                 if ended and not ready:
                     break
                 if not ready:
@@ -61,7 +61,7 @@ def lines(process: subprocess.Popen[bytes]) -> Generator[tuple[IO[bytes] | None,
                     *whole, rest = _pieces(chunk) if chunk else [b""] * (2 if key.data.line else 1)
                     found = [_ended(key.data.line, piece) for piece in whole]
                     _log("".join(f"{text}\n" for text in found).encode(errors="replace"))
-                    key.data.line.extend(rest[: LONGEST - len(key.data.line)])
+                    key.data.line.extend(rest[: MAX_LINE_BYTES - len(key.data.line)])
                     if not chunk:
                         selector.unregister(key.fileobj)
                     yield from ((key.data.file, text) for text in found)
@@ -84,7 +84,7 @@ def _pieces(chunk: bytes) -> list[bytes]:
 
 def _ended(line: bytearray, piece: bytes) -> str:
     """A line whose last piece has come; begins the next one."""
-    line += piece[: LONGEST - len(line)]
+    line += piece[: MAX_LINE_BYTES - len(line)]
     text = line.decode(errors="replace").removesuffix("\r")
     line.clear()
     return text

@@ -20,7 +20,7 @@ from hpo.pruners.finished import Finished
 from hpo.pruners.several import Costs, ahead, costs_by_step
 
 # The longest cycle of brackets: with many rungs a whole one has more trials than any search.
-LONGEST = 100_000
+MAX_CYCLE = 100_000
 
 
 class HalvingPruner(BasePruner):
@@ -128,10 +128,10 @@ def brackets(min_resource: int, max_resource: int, reduction_factor: int) -> lis
     while min_resource * reduction_factor**count < max_resource:
         count += 1
     shares = [math.ceil(count * reduction_factor**s / (s + 1)) for s in reversed(range(count))]
-    total, credit, cycle = sum(shares), [0] * count, []
-    for _ in range(min(total, LONGEST)):
-        credit = [owed + share for owed, share in zip(credit, shares, strict=True)]
-        chosen = max(range(count), key=credit.__getitem__)
-        credit[chosen] -= total
+    total, weights, cycle = sum(shares), [0] * count, []  # smooth weighted round-robin
+    for _ in range(min(total, MAX_CYCLE)):
+        weights = [weight + share for weight, share in zip(weights, shares, strict=True)]
+        chosen = max(range(count), key=weights.__getitem__)
+        weights[chosen] -= total
         cycle.append(chosen)
     return cycle

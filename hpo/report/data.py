@@ -11,7 +11,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from hpo.report.figures.style import Picture
-from hpo.report.figures.thinned import foremost
+from hpo.report.figures.thinned import front_then_best
 from hpo.study import Study
 from hpo.text import number, printable, short
 from hpo.trial import State, Trial
@@ -57,7 +57,7 @@ def listed(study: Study, trials: Sequence[Trial]) -> list[Trial]:
     """The trials that have a row, in their order."""
     if len(trials) <= ROWS:
         return list(trials)
-    kept = {trial.number for trial in foremost(study, trials)[:ROWS]}
+    kept = {trial.number for trial in front_then_best(study, trials)[:ROWS]}
     others = [trial.number for trial in trials if trial.number not in kept]
     kept |= set(others[: ROWS - len(kept)])
     return [trial for trial in trials if trial.number in kept]

@@ -68,7 +68,7 @@ def repeats_of(trials: Sequence[Trial]) -> int:
 
 
 def panels(
-    study: Study, trials: Sequence[Trial], options: Mapping[str, Any], cell: tuple[float, float], room: float = 0.4
+    study: Study, trials: Sequence[Trial], options: Mapping[str, Any], cell: tuple[float, float], header: float = 0.4
 ) -> tuple[Figure, list[tuple[Axes, list[Trial]]]]:
     """One pair of axes per value of the parameter ``panels``, with shared scales, or a single one.
 
@@ -77,12 +77,12 @@ def panels(
         trials: What is to be drawn.
         options: Of the figure.
         cell: Width and height of one panel in inches, where there are several.
-        room: Inches above the panels, for title and legend.
+        header: Inches above the panels, for title and legend.
     """
     groups = split(study, trials, options["panels"])[:MOST_PANELS]
     columns = min(options["columns"], len(groups))
     rows = -(-len(groups) // columns)
-    width, height = (6.4, 4.2) if len(groups) == 1 else (columns * cell[0] + 0.4, rows * cell[1] + room)
+    width, height = (6.4, 4.2) if len(groups) == 1 else (columns * cell[0] + 0.4, rows * cell[1] + header)
     figure = new_figure(*(options["size"] or (width, height)))
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(groups) :]:
@@ -111,7 +111,7 @@ LOST = "a repeat failed"
 def curves(study: Study, trials: Sequence[Trial], options: Mapping[str, Any]) -> Figure:
     """Metrics over the steps, one line per metric and value of ``series``: the mean of the repeats, and their range."""
     few = len(split(study, trials, options["panels"])) <= 3
-    figure, cells = panels(study, trials, options, (3.3, 2.6) if few else (2.3, 1.9), room=0.7)
+    figure, cells = panels(study, trials, options, (3.3, 2.6) if few else (2.3, 1.9), header=0.7)
     seen: dict[str, Line2D] = {}
     for axes, group in cells:
         silent = []
@@ -129,7 +129,7 @@ def curves(study: Study, trials: Sequence[Trial], options: Mapping[str, Any]) ->
 
 def sweep(study: Study, trials: Sequence[Trial], options: Mapping[str, Any]) -> Figure:
     """The end of the curves over a parameter: the mean of the last reports, for every value of ``series``."""
-    figure, cells = panels(study, trials, options, (3.2, 2.6), room=0.7)
+    figure, cells = panels(study, trials, options, (3.2, 2.6), header=0.7)
     parameter = study.space[options["x"]]
     ordered = parameter.ordered or (options["x_log"] and all(map(_is_positive, parameter.values() or ())))
     seen: dict[str, Line2D] = {}

@@ -40,7 +40,7 @@ def _without_experimental_warnings() -> Iterator[None]:
 
 
 @contextmanager
-def _blaming(key: str, name: str) -> Iterator[None]:
+def _errors_named(key: str, name: str) -> Iterator[None]:
     """Names a sampler or pruner, given by its import path, that raises what nobody expects."""
     try:
         yield
@@ -105,7 +105,7 @@ class Advisor:
             notes: What is to be noted with it.
         """
         study, sampler = self._study, self._study.sampler
-        with _without_experimental_warnings(), self._penalty(), _blaming("sampler.name", sampler.name):
+        with _without_experimental_warnings(), self._penalty(), _errors_named("sampler.name", sampler.name):
             if point is not None:
                 self._optuna.enqueue_trial(study.space.encode(point))
             elif self._queue:
@@ -166,7 +166,7 @@ class Advisor:
         pruner = self._study.pruner
         if not pruner.algorithm.prunes:
             return False
-        with _blaming("pruner.name", pruner.name):
+        with _errors_named("pruner.name", pruner.name):
             return self._optuna.pruner.prune(self._optuna, self._storage.get_trial(self._ids[number]))
 
     def tell(self, trial: Trial) -> Trial:
@@ -174,7 +174,7 @@ class Advisor:
         if trial.state is State.INFEASIBLE:
             self.forget_reports(trial.number)
             self._infeasible.append(trial.number)
-        with _without_experimental_warnings(), _blaming("sampler.name", self._study.sampler.name):
+        with _without_experimental_warnings(), _errors_named("sampler.name", self._study.sampler.name):
             values = trial.values if trial.state is State.COMPLETE else None
             told = self._optuna.tell(trial.number, values, state=TO_OPTUNA[trial.state])
         return replace(trial, notes=told.system_attrs)

@@ -139,7 +139,7 @@ class TrialFolders:
         remove(self.own(number), self._notify)
         self._there.discard(number)
         if attempt == 1:
-            with suppress(OSError):  # what is printed cannot be written either, and that is said
+            with suppress(OSError):  # then nothing can be added to it either, and `printed` tells the user
                 self.log(number).unlink(missing_ok=True)
         elif self.log(number).exists():
             self.printed(number, f"[attempt {attempt}]\n".encode())
@@ -177,7 +177,7 @@ class TrialFolders:
             trials: All trials of the study, now and at the end of the block.
             uid: The ledger's identity of the study.
         """
-        self.remote.connect(nodes, uid, untidy=bool(trials))
+        self.remote.connect(nodes, uid, has_leftovers=bool(trials))
         self.tidy(trials)
         yield
         while self.remote.wait():

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Seconds after which a request for a trial is too old: its sender has given up, and gets no lease.
 STALE = 300.0
 # The longest lease, in seconds.
-LONGEST = 30 * 86400.0
+MAX_LEASE_SECONDS = 30 * 86400.0
 # How a trial ends that gets no value, by what is told.
 WITHOUT_VALUE = {"failed": (State.FAILED, Outcome.RAISED), "infeasible": (State.INFEASIBLE, Outcome.INFEASIBLE)}
 
@@ -53,7 +53,7 @@ class Leases:
     def ask(self, request: Request) -> dict[str, Any] | None:
         """Leases a trial: one that waits, or a new one."""
         search = self._search
-        seconds = request.take("seconds", number(0, LONGEST, above=True))
+        seconds = request.take("seconds", number(0, MAX_LEASE_SECONDS, above=True))
         for running in search.leased.values():
             if running.trial.notes[LEASE]["id"] == request.id:  # by a writer that died before it could answer
                 return self._leased(running)
@@ -81,7 +81,7 @@ class Leases:
         if expired and expired.trial.notes[LEASE].get("renewed") == request.id:
             return self._leased(expired)  # by a writer that died before it could answer; it has run out since
         running = self._held(request, trial)
-        until = time.time() + request.take("seconds", number(0, LONGEST, above=True))
+        until = time.time() + request.take("seconds", number(0, MAX_LEASE_SECONDS, above=True))
         self._note(running, running.trial.notes[LEASE] | {"until": until, "renewed": request.id})
         return self._leased(running)
 

@@ -297,10 +297,10 @@ class Search:
 
     def _release(self, trial: Trial) -> None:
         """Takes an unfinished trial from what runs; it can be run again."""
-        self._let_go(trial.number)
+        self._remove_running(trial.number)
         self.trials[trial.number] = fresh(trial)
 
-    def _let_go(self, number: int) -> None:
+    def _remove_running(self, number: int) -> None:
         self.running.pop(number, None)
         self.leased.pop(number, None)
 
@@ -333,7 +333,7 @@ class Search:
         if self._folders is not None and running.place is not None:
             self._folders.remote.add(trial.number, running.place)
         self._ledger.finish(trial)
-        self._let_go(trial.number)
+        self._remove_running(trial.number)
         self.trials[trial.number] = trial
         self._meter.add(trial)
         self._ended += 1

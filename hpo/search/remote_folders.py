@@ -42,17 +42,17 @@ class RemoteFolders:
         self._nodes: Nodes | None = None
         self._transfer: _Transfer | None = None
         self._later: set[int] = set()  # could not be fetched in this run
-        self._untidy = False
+        self._has_leftovers = False
 
-    def connect(self, nodes: Nodes | None, uid: str, *, untidy: bool) -> None:
+    def connect(self, nodes: Nodes | None, uid: str, *, has_leftovers: bool) -> None:
         """Begins to work with the nodes, if there are any.
 
         Args:
             nodes: The nodes; None without a cluster.
             uid: The ledger's identity of the study.
-            untidy: Whether earlier runs may have left folders on them.
+            has_leftovers: Whether earlier runs may have left folders on them.
         """
-        self._nodes, self.uid, self._untidy = nodes, uid if nodes else "", untidy
+        self._nodes, self.uid, self._has_leftovers = nodes, uid if nodes else "", has_leftovers
         if self.places and nodes is None:
             self._notify(
                 f"the folders of {len(self.places)} trials are still on the nodes of a cluster; to fetch them, run the "
@@ -62,11 +62,11 @@ class RemoteFolders:
     def begin(self, number: int, attempt: int) -> None:
         """An attempt begins: what an earlier one has left no longer belongs to the trial."""
         self._forget(number)
-        self._untidy = self._untidy or attempt > 1
+        self._has_leftovers = self._has_leftovers or attempt > 1
 
     def add(self, number: int, place: str) -> None:
         """The trial has ended with its folder on a node."""
-        self.places[number], self._untidy = place, True
+        self.places[number], self._has_leftovers = place, True
         file = self._own / str(number) / PLACE
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ class RemoteFolders:
 
     def sweep(self) -> None:
         """Removes, from all nodes, what lost attempts and earlier drivers have left."""
-        if self._nodes is not None and self._untidy:
+        if self._nodes is not None and self._has_leftovers:
             self._nodes.sweep(self.uid, self.places.values())
 
     def _forget(self, number: int) -> str:

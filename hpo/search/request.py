@@ -91,7 +91,7 @@ class Request:
         return Place(self.command, key).error(rule, value, got)
 
     def refusal(self, rule: str, key: str = "trial", value: Any = None) -> InputError:
-        """The error of a request that the trial or the study does not allow, whatever else it says."""
+        """The error that the trial or the study, as it is now, does not allow this request."""
         return InputError(f"{self.command}: {rule}", file=self.command, key=key, rule=rule, value=value)
 
     def mark(self) -> dict[str, Any]:

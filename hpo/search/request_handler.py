@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hpo.errors import HpoError, InputError, SearchFailed, StorageError, StudyLocked
 from hpo.execution import Resizable
 from hpo.ledger import DISCARDED_ATTR, EDITS_ATTR, FILE_ATTR, REQUEST, discards
-from hpo.ledger.inbox import UNFETCHED
+from hpo.ledger.inbox import ANSWER_EXPIRY_SECONDS
 from hpo.ledger.ledger import Ledger
 from hpo.search.leases import Leases
 from hpo.search.request import Request
@@ -70,7 +70,10 @@ class RequestHandler:
         for key, stored in sorted(new, key=lambda item: (str(item[1].get("time")), item[0])):
             if "answer" not in stored:
                 self._answer(key, stored)
-            elif not isinstance(moment := stored.get("time"), int | float) or time.time() - moment > UNFETCHED:
+            elif (
+                not isinstance(moment := stored.get("time"), int | float)
+                or time.time() - moment > ANSWER_EXPIRY_SECONDS
+            ):
                 self._ledger.forget(key)
 
     def _answer(self, key: str, stored: dict[str, Any]) -> None:

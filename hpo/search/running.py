@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from hpo.trial import LEASE, Report, Reports, Trial
 
-# Seconds within which a worker must confirm a trial; the trial's own time limit begins then at the latest.
-UNHEARD = 10.0
+# Seconds within which a worker must confirm that it has started a trial; its time limit begins then at the latest.
+START_TIMEOUT = 10.0
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Running:
 
     trial: Trial
     reports: list[Report] = field(default_factory=list)
-    started: float = field(default_factory=lambda: time.monotonic() + UNHEARD)
+    started: float = field(default_factory=lambda: time.monotonic() + START_TIMEOUT)
     stopping: bool = False
     place: str | None = None
 

@@ -117,8 +117,8 @@ def edited(
         _check(study.name, new)
         earlier = next((edit for edit in made if _unit(edit) == _unit(new) and not edit.ended), None)
         if earlier is None:
-            said, filed = (as_stored(_at(table, _unit(new))) for table in (study.resolved, file))
-            new = replace(new, was=said, file=filed)
+            was, filed = (as_stored(_at(table, _unit(new))) for table in (study.resolved, file))
+            new = replace(new, was=was, file=filed)
         else:
             new = replace(new, was=earlier.was, file=earlier.file)
         if new.key == WORKERS:

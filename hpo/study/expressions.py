@@ -20,7 +20,7 @@ from typing import Any
 
 from hpo.text import suggest
 
-LONGEST, DEEPEST = 1000, 50  # characters, levels
+MAX_CHARACTERS, MAX_DEPTH = 1000, 50  # characters, levels
 _BITS = 1024  # of a whole number; the largest float has as many
 Values = Mapping[str, Any]
 Kind = type[float] | type[str] | type[bool]
@@ -125,8 +125,8 @@ _COMPARISONS: dict[type[ast.AST], Callable[[Any, Any], bool]] = {
 }
 # Each with how few and how many arguments it takes.
 FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int]] = {
-    "min": (min, 2, LONGEST),
-    "max": (max, 2, LONGEST),
+    "min": (min, 2, MAX_CHARACTERS),
+    "max": (max, 2, MAX_CHARACTERS),
     "abs": (abs, 1, 1),
     "sqrt": (math.sqrt, 1, 1),
     "exp": (math.exp, 1, 1),
@@ -184,8 +184,8 @@ def parse(text: Any, kinds: Mapping[str, Kind | None], fixed: Mapping[str, Any])
     Raises:
         ValueError: With the rule that is broken.
     """
-    if not isinstance(text, str) or not 0 < len(text) <= LONGEST:
-        raise ValueError(f"{_EXAMPLE}, of at most {LONGEST} characters")
+    if not isinstance(text, str) or not 0 < len(text) <= MAX_CHARACTERS:
+        raise ValueError(f"{_EXAMPLE}, of at most {MAX_CHARACTERS} characters")
     quoted: dict[str, str] = {}
 
     def replaced(match: re.Match[str]) -> str:
@@ -204,7 +204,7 @@ def parse(text: Any, kinds: Mapping[str, Kind | None], fixed: Mapping[str, Any])
     except (ValueError, MemoryError, RecursionError):
         raise ValueError(_EXAMPLE) from None
     reader = _Reader(source, quoted, kinds, fixed)
-    root, kind = reader.read(tree, DEEPEST)
+    root, kind = reader.read(tree, MAX_DEPTH)
     if kind is not bool:
         raise ValueError(f"{_EXAMPLE}; this is {_WORDS[kind]}")
     return Expression(text, frozenset(reader.names), root)
@@ -230,7 +230,7 @@ class _Reader:
 
     def read(self, tree: ast.expr, depth: int) -> tuple[Node, Kind]:
         if not depth:
-            raise ValueError(f"must have at most {DEEPEST} levels")
+            raise ValueError(f"must have at most {MAX_DEPTH} levels")
         match tree:
             case ast.Constant(value=value):
                 return self._constant(value, tree)

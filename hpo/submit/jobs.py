@@ -27,7 +27,7 @@ PENDING, RUNNING, SUCCEEDED, FAILED, STOPPED = "pending", "running", "succeeded"
 # The metadata key that marks hpo's jobs.
 STUDY_KEY = "hpo.study"
 # Seconds to wait for an address that does not answer, and for a cluster that is starting or has gone away.
-CONNECT_TIMEOUT, PATIENCE = 5.0, 60.0
+CONNECT_TIMEOUT, CLUSTER_TIMEOUT = 5.0, 60.0
 # Seconds without output after which the connection is opened again: it may be dead without an error.
 SILENCE = 60.0
 
@@ -94,7 +94,7 @@ class Jobs:
             "metadata": {STUDY_KEY: study},
             "entrypoint_num_cpus": 0,  # a driver mostly waits; the cores are for the workers
         }
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + CLUSTER_TIMEOUT
         with self._translated():
             while True:
                 try:
@@ -163,7 +163,7 @@ class Jobs:
             except BrokenPipeError:  # the reader of our output has ended
                 raise
             except (OSError, RuntimeError, ClientError, HpoError) as error:
-                if time.monotonic() - heard > PATIENCE:
+                if time.monotonic() - heard > CLUSTER_TIMEOUT:
                     raise ClusterError(
                         f"{self.address} does not answer any more, but the job may still run; try again: "
                         f"hpo logs {name} --follow: {_line(error)}"

@@ -122,12 +122,12 @@ def choose(folder: Path) -> Choice:
             path = folder / here / name
             if path.is_symlink() or (path / "pyvenv.cfg").exists():  # an environment, whatever its name
                 chosen.ignored += 1
-            elif _travels(top, here / name, rules[here], chosen, is_folder=True):
+            elif _is_packed(top, here / name, rules[here], chosen, is_folder=True):
                 kept.append(name)
         folders[:] = kept
         for name in sorted(files):
             path = folder / here / name
-            if not path.is_file() or not _travels(top, here / name, rules[here], chosen, is_folder=False):
+            if not path.is_file() or not _is_packed(top, here / name, rules[here], chosen, is_folder=False):
                 continue
             if not path.resolve().is_relative_to(top):
                 raise InputError(
@@ -147,7 +147,7 @@ def choose(folder: Path) -> Choice:
     return chosen
 
 
-def _travels(top: Path, path: PurePosixPath, rules: list[Rule], chosen: Choice, *, is_folder: bool) -> bool:
+def _is_packed(top: Path, path: PurePosixPath, rules: list[Rule], chosen: Choice, *, is_folder: bool) -> bool:
     """Whether a file or folder travels; notes in ``chosen`` why it does not."""
     slash = "/" if is_folder else ""
     target = (top / path).resolve()  # another name, where it is a link

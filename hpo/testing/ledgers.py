@@ -28,7 +28,7 @@ from hpo.trial import Report, State, Trial
 NOON = 1_700_000_000.125
 
 
-class Clerk:
+class TrialWriter:
     """Writes trials into a ledger the way the search does, one call each.
 
     Args:
@@ -36,7 +36,7 @@ class Clerk:
         study: The study to open there.
 
     Attributes:
-        ledger: The study's ledger; the clerk is its one writer.
+        ledger: The study's ledger; nothing else writes it.
         advisor: Where trials come from.
     """
 
@@ -126,15 +126,15 @@ def hold(address: str, name: str, mode: str = "", count: str = "0") -> None:
         mode: ``"begin"`` starts a trial, ``"fill"`` completes ``count`` trials.
         count: How many.
     """
-    clerk = Clerk(parse(address), small_study(name=name))
+    trial_writer = TrialWriter(parse(address), small_study(name=name))
     print("held", flush=True)
     if mode == "begin":
-        clerk.begin(seed=7)
+        trial_writer.begin(seed=7)
     elif mode == "fill":
-        clerk.fill([float(i) for i in range(int(count))])
+        trial_writer.fill([float(i) for i in range(int(count))])
     print("done", flush=True)
     sys.stdin.read()
-    clerk.ledger.close()
+    trial_writer.ledger.close()
 
 
 _READ = """
@@ -153,15 +153,15 @@ class LedgerContract:
     """
 
     @pytest.fixture
-    def clerk(self, address: Address) -> Iterator[Clerk]:
-        clerk = Clerk(address, small_study())
-        yield clerk
-        clerk.ledger.close()
+    def trial_writer(self, address: Address) -> Iterator[TrialWriter]:
+        trial_writer = TrialWriter(address, small_study())
+        yield trial_writer
+        trial_writer.ledger.close()
 
     # What is written
 
-    def test_every_field_of_every_state_survives(self, address: Address, clerk: Clerk) -> None:
-        written = clerk.one_of_each()
+    def test_every_field_of_every_state_survives(self, address: Address, trial_writer: TrialWriter) -> None:
+        written = trial_writer.one_of_each()
 
         read = snapshots.read(address, "small").trials
 
@@ -169,31 +169,33 @@ class LedgerContract:
         assert [type(trial.params["hidden"]) for trial in read] == [list] * 3
 
     def test_another_process_sees_a_trial_as_soon_as_begin_and_finish_return(
-        self, address: Address, clerk: Clerk
+        self, address: Address, trial_writer: TrialWriter
     ) -> None:
-        clerk.fill([0.5])
-        clerk.begin()
+        trial_writer.fill([0.5])
+        trial_writer.begin()
 
         seen = subprocess.run([sys.executable, "-c", _READ, address.url], capture_output=True, text=True, check=True)
 
         assert json.loads(seen.stdout) == [[0, State.COMPLETE, 0.5, 2], [1, State.RUNNING, None, 0]]
 
-    def test_a_reader_beside_the_writer_sees_each_step(self, address: Address, clerk: Clerk) -> None:
-        trial = clerk.begin(seed=3)
+    def test_a_reader_beside_the_writer_sees_each_step(self, address: Address, trial_writer: TrialWriter) -> None:
+        trial = trial_writer.begin(seed=3)
         assert snapshots.read(address, "small").trials == [trial]
 
-        trial = clerk.report(trial, {"score": 1.0})
+        trial = trial_writer.report(trial, {"score": 1.0})
         assert snapshots.read(address, "small").trials[0].reports == ()
 
-        trial = clerk.finish(trial, State.PRUNED)
+        trial = trial_writer.finish(trial, State.PRUNED)
         assert snapshots.read(address, "small").trials == [trial]
 
-    def test_a_reopened_ledger_gives_back_what_was_written_and_counts_on(self, address: Address, clerk: Clerk) -> None:
-        written = clerk.fill([0.1, 0.2])
-        uid, created = clerk.ledger.uid, clerk.ledger.created
-        clerk.ledger.close()
+    def test_a_reopened_ledger_gives_back_what_was_written_and_counts_on(
+        self, address: Address, trial_writer: TrialWriter
+    ) -> None:
+        written = trial_writer.fill([0.1, 0.2])
+        uid, created = trial_writer.ledger.uid, trial_writer.ledger.created
+        trial_writer.ledger.close()
 
-        again = Clerk(address, small_study())
+        again = TrialWriter(address, small_study())
 
         assert [t.number for t in again.ledger.loaded] == [0, 1]
         assert (again.ledger.uid, again.ledger.created) == (uid, created)
@@ -202,15 +204,17 @@ class LedgerContract:
         assert snapshots.read(address, "small").trials == [*written, third]
         again.ledger.close()
 
-    def test_parameters_come_back_to_the_last_bit(self, address: Address, clerk: Clerk) -> None:
-        written = [clerk.begin().params for _ in range(20)]
+    def test_parameters_come_back_to_the_last_bit(self, address: Address, trial_writer: TrialWriter) -> None:
+        written = [trial_writer.begin().params for _ in range(20)]
 
         assert [trial.params for trial in snapshots.read(address, "small").trials] == written
 
-    def test_a_long_trial_survives(self, address: Address, clerk: Clerk) -> None:
-        trial = clerk.begin()
-        trial = clerk.report(trial, *({"score": step / 7, f"metric {step % 3}": 1e-300 * step} for step in range(3000)))
-        trial = clerk.finish(trial, State.COMPLETE, error="x" * 100_000)
+    def test_a_long_trial_survives(self, address: Address, trial_writer: TrialWriter) -> None:
+        trial = trial_writer.begin()
+        trial = trial_writer.report(
+            trial, *({"score": step / 7, f"metric {step % 3}": 1e-300 * step} for step in range(3000))
+        )
+        trial = trial_writer.finish(trial, State.COMPLETE, error="x" * 100_000)
 
         assert snapshots.read(address, "small").trials == [trial]
 
@@ -246,15 +250,15 @@ class LedgerContract:
             assert part in str(holder)
 
     def test_a_second_writer_in_the_same_process_is_refused_until_the_first_closes(
-        self, address: Address, clerk: Clerk
+        self, address: Address, trial_writer: TrialWriter
     ) -> None:
         with pytest.raises(InputError, match=f"being run by pid {os.getpid()}"):
             Ledger.open(address, small_study())
 
-        clerk.ledger.close()
+        trial_writer.ledger.close()
         Ledger.open(address, small_study()).close()
 
     def test_nobody_holds_a_study_that_is_not_run(self, address: Address) -> None:
-        Clerk(address, small_study()).ledger.close()
+        TrialWriter(address, small_study()).ledger.close()
 
         assert snapshots.read(address, "small").holder is None

@@ -50,7 +50,7 @@ class Mirror:
         self._closing: StudyState | None = None
         self._abandoned = False
         self._store: Store | None = None
-        self._in_step = False
+        self._synchronized = False
         self._failures = 0
         self._complained = False
         self._done = False
@@ -101,7 +101,7 @@ class Mirror:
                         return
                 pause = BACKOFF[0] if closing is not None else min(BACKOFF[0] * 2**self._failures, BACKOFF[1])
                 self._failures += 1
-                self._in_step = False
+                self._synchronized = False
                 self._wake.set()
             self._sleep(pause)
 
@@ -127,8 +127,8 @@ class Mirror:
 
         A running trial waits for its second round: most that end within a second are then written once, and whole.
         """
-        if not self._in_step:
-            self._get_in_step()
+        if not self._synchronized:
+            self._synchronize()
         assert self._store is not None
         end = time.monotonic() + INTERVAL
         with self._lock:
@@ -148,7 +148,7 @@ class Mirror:
         with self._lock:
             return self._pending.keys() <= new
 
-    def _get_in_step(self) -> None:
+    def _synchronize(self) -> None:
         """Finds out what the store holds: at the start, and after a call that failed and may have been obeyed."""
         store = self._store or self._make_store()
         with self._lock:
@@ -161,7 +161,7 @@ class Mirror:
                     self._pending.pop(trial.number, None)
                 else:
                     self._pending.setdefault(trial.number, trial)
-        self._store, self._in_step = store, True
+        self._store, self._synchronized = store, True
 
     def _write(self, trials: list[Trial]) -> None:
         assert self._store is not None

@@ -117,14 +117,14 @@ def test_this_machine_is_reached_without_a_proxy(
     monkeypatch.setenv("NO_PROXY", before or "")
     if proxy is not None:
         monkeypatch.setenv(proxy, "http://127.0.0.1:9")
-    machine.settle()
+    machine.normalize_environment()
     assert os.environ["no_proxy"] == after
 
 
 def test_the_data_folder_means_the_same_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("HPO_DATA_DIR", "~/data")
-    machine.settle()
+    machine.normalize_environment()
     assert os.environ["HPO_DATA_DIR"] == str(tmp_path / "data")
 
 

@@ -48,7 +48,7 @@ def check(address: str | None) -> None:
         return
     assert there is not None
     try:
-        greet(there)
+        check_reachable(there)
     except (OSError, ValueError, OverflowError) as error:
         raise silent(source, there, error) from error
 
@@ -62,8 +62,8 @@ def silent(source: str, there: str, error: BaseException) -> ClusterUnusable:
     return ClusterUnusable(f"{source}: {rule}", key=source, rule=rule, value=there)
 
 
-def greet(there: str) -> None:
-    """Whether a Ray may be there, by HTTP/2's first words: Ray itself would try for ten minutes.
+def check_reachable(there: str) -> None:
+    """Checks that a server of HTTP/2, as Ray's is, listens at an address: Ray itself would try for ten minutes.
 
     Args:
         there: ``HOST:PORT``; of anything else, Ray says what is wrong.

@@ -89,7 +89,7 @@ def _connect_or_start(address: str | None, source: str, workers: int, resources:
     # What Ray takes "auto" for: the cluster that was started last, which may have ended since.
     there = find_bootstrap_address(None) or "" if address == "auto" else address
     try:
-        where.greet(there)
+        where.check_reachable(there)
         with local.keeping_sigterm():
             ray.init(address=address, **options)
     except (OSError, ValueError, RuntimeError, OverflowError) as error:
@@ -207,7 +207,7 @@ def crowded_out(pids: Collection[int], held: Mapping[str, float]) -> str | None:
 PREFIX = b"pool:"
 NAMESPACE = b"hpo"
 # Seconds after which a search that has written nothing is dead, and after which its line is cleared away.
-SILENT, FORGOTTEN = 20.0, 600.0
+SEARCH_TIMEOUT, SEARCH_EXPIRY_SECONDS = 20.0, 600.0
 
 
 class Share:
@@ -221,20 +221,20 @@ class Share:
         self._key = PREFIX + uuid.uuid4().hex.encode()
         self._needs = dict(needs)
 
-    def of(self, room: int, *, has: int, wants: int) -> int:
+    def of(self, capacity: int, *, has: int, wants: int) -> int:
         """How many workers to keep, which is at least one.
 
         Args:
-            room: How many such workers the cluster holds.
+            capacity: How many such workers the cluster holds.
             has: How many work for this search now.
             wants: How many it can use.
         """
         line = {"needs": self._needs, "has": has, "wants": wants, "time": time()}
         _internal_kv_put(self._key, json.dumps(line), overwrite=True, namespace=NAMESPACE)
         others = self._others()
-        part = max(1, math.ceil(room / (1 + len(others))))
-        hungry = any(other["has"] < min(part, other["wants"]) for other in others)
-        return min(wants, part) if hungry else wants
+        part = max(1, math.ceil(capacity / (1 + len(others))))
+        others_wait = any(other["has"] < min(part, other["wants"]) for other in others)
+        return min(wants, part) if others_wait else wants
 
     def _others(self) -> list[dict[str, Any]]:
         found = []
@@ -243,9 +243,9 @@ class Share:
             line = json.loads(text) if text else None
             if line is None:
                 continue
-            if time() - line["time"] > FORGOTTEN:
+            if time() - line["time"] > SEARCH_EXPIRY_SECONDS:
                 _internal_kv_del(key, namespace=NAMESPACE)
-            elif time() - line["time"] < SILENT and line["needs"] == self._needs:
+            elif time() - line["time"] < SEARCH_TIMEOUT and line["needs"] == self._needs:
                 found.append(line)
         return found
 

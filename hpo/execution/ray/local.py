@@ -67,8 +67,8 @@ def start(cores: int, **options: Any) -> None:
         _folder = _private_folder()
         reaper.watch(str(_folder))
     umask = os.umask(0o077)  # Ray's logs are private
-    room = {"num_cpus": cores + (os.cpu_count() or 1), "resources": {WORKERS_CORES: cores}}
-    options = {**options, **room, "_temp_dir": str(_folder / "r")}
+    capacity = {"num_cpus": cores + (os.cpu_count() or 1), "resources": {WORKERS_CORES: cores}}
+    options = {**options, **capacity, "_temp_dir": str(_folder / "r")}
     try:
         with _own_variables(_folder), reaper.marking():
             _persist(lambda: ray.init(address="local", include_dashboard=False, **options), options)
@@ -78,7 +78,7 @@ def start(cores: int, **options: Any) -> None:
 
 
 def grow(cores: int) -> None:
-    """Makes room for more cores of workers on the Ray that was started here, while it runs; one elsewhere stays.
+    """Adds cores for workers to the Ray that was started here, while it runs; one elsewhere stays as it is.
 
     Args:
         cores: What the workers may ask for together from now on; less than before changes nothing.
@@ -86,8 +86,8 @@ def grow(cores: int) -> None:
     if cores <= _options.get("cores", math.inf):
         return
     worker: Any = ray._private.worker.global_worker
-    room = {"CPU": float(cores + (os.cpu_count() or 1)), WORKERS_CORES: float(cores)}
-    worker.gcs_client.resize_raylet_resource_instances(ray.get_runtime_context().get_node_id(), room)
+    capacity = {"CPU": float(cores + (os.cpu_count() or 1)), WORKERS_CORES: float(cores)}
+    worker.gcs_client.resize_raylet_resource_instances(ray.get_runtime_context().get_node_id(), capacity)
     _options["cores"] = cores
 
 
@@ -127,7 +127,7 @@ def _own_variables(folder: Path) -> Iterator[None]:
 def _persist(init: Callable[[], object], options: dict[str, Any]) -> None:
     for tries_left in reversed(range(TRIES)):
         try:
-            with _lean(logs=bool(options.get("log_to_driver"))), keeping_sigterm():
+            with _minimal_node(logs=bool(options.get("log_to_driver"))), keeping_sigterm():
                 init()
             return
         except Exception as error:  # Ray raises no narrower one where a busy machine is too slow for it
@@ -196,7 +196,7 @@ def _give_sigterm_to(handler: Any) -> None:
 
 
 @contextmanager
-def _lean(*, logs: bool) -> Iterator[None]:
+def _minimal_node(*, logs: bool) -> Iterator[None]:
     """Ray's node without an API server and an autoscaler, and without a log monitor when nobody reads logs.
 
     Its processes have no credentials: an objective could read the variables of those that it was started by.

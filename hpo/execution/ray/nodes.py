@@ -30,7 +30,7 @@ from hpo.execution.ray import cluster
 # Bytes of a chunk; how many of them wait for the driver; and bytes of a folder that is sent at all.
 CHUNK, WAITING, MOST = 1 << 22, 4, 10 << 30
 # Seconds for which a node may be silent while it sends; and for which nodes may take to remove folders.
-SILENT, REMOVAL = 60.0, 30.0
+TRANSFER_TIMEOUT, REMOVAL_TIMEOUT = 60.0, 30.0
 
 
 # On a node ---------------------------------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ class RayNodes:
         with suppress(RpcError):  # the cluster is gone, and with it what was to be removed
             names = [place.split("/")[1] for place in keep]
             self._removing += [_on(node, _sweep)(uid, names) for node in cluster.alive()]
-            self._still_removing(REMOVAL)
+            self._still_removing(REMOVAL_TIMEOUT)
 
     def _still_removing(self, timeout: float) -> list[Any]:
         tasks = self._removing
@@ -172,10 +172,10 @@ def _task(function: Callable[..., Any]) -> Any:
 def _chunks(stream: Any) -> Iterator[bytes]:
     chunk = None
     while chunk != b"":
-        if not ray.wait([stream], timeout=SILENT, fetch_local=False)[0]:
-            raise OSError(f"its node has sent nothing for {SILENT:g} s")
+        if not ray.wait([stream], timeout=TRANSFER_TIMEOUT, fetch_local=False)[0]:
+            raise OSError(f"its node has sent nothing for {TRANSFER_TIMEOUT:g} s")
         try:
-            chunk = ray.get(next(stream), timeout=SILENT)
+            chunk = ray.get(next(stream), timeout=TRANSFER_TIMEOUT)
         except StopIteration:
             raise OSError("its node has not sent all of it") from None
         yield chunk

@@ -20,7 +20,7 @@ from pathlib import Path
 
 MARK = "HPO_DRIVER"
 # Seconds for which the dead driver's processes are looked for: a worker may be starting just now.
-PATIENCE = 5.0
+REAPING_SECONDS = 5.0
 
 
 _mark: str | None = None
@@ -101,7 +101,7 @@ def _writes(pid: int, logs: re.Pattern[str]) -> bool:
 
 def _reap(mark: str, folder: str) -> None:
     sys.stdin.buffer.read()  # returns when the driver is gone
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + REAPING_SECONDS
     while time.monotonic() < deadline:
         for pid in marked(mark):
             try:

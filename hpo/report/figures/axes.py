@@ -35,7 +35,7 @@ def without_best(study: Study, trials: Sequence[Trial]) -> Figure:
     return blank(sentence(no_best(study.bounds, trials)))
 
 
-def dress(axis: Axis, parameter: Parameter) -> None:
+def set_parameter_range(axis: Axis, parameter: Parameter) -> None:
     """Makes an axis show a parameter's range, with some room at both ends."""
     if not parameter.ordered:
         choices = parameter.values() or []
@@ -45,8 +45,8 @@ def dress(axis: Axis, parameter: Parameter) -> None:
         low, high = (real(end) for end in parameter.ends)
         if parameter.log:
             low, high = max(low, SMALLEST), max(high, SMALLEST)
-            room = 10 ** (0.04 * (math.log10(high) - math.log10(low)) or 1.0)
-            limits = (max(low / room, SMALLEST / 1e6), min(high * room, LARGEST * 1e6))
+            margin = 10 ** (0.04 * (math.log10(high) - math.log10(low)) or 1.0)
+            limits = (max(low / margin, SMALLEST / 1e6), min(high * margin, LARGEST * 1e6))
         else:
             limits = (low - 0.04 * (high - low), high + 0.04 * (high - low))
         if parameter.whole and not parameter.log:
@@ -118,7 +118,7 @@ def real(value: float) -> float:
 
 
 def place(parameter: Parameter, value: Any) -> float:
-    """Where a value stands on an axis made by :func:`dress`: a number at itself, a choice at its index from 0."""
+    """Where a value stands on its parameter's axis: a number at itself, a choice at its index from 0."""
     if parameter.ordered:
         return max(real(value), SMALLEST) if parameter.log else real(value)
     return round(parameter.to_unit(value) * len(parameter.values() or ()) - 0.5)
@@ -151,12 +151,12 @@ def fit_values(
         axes.set(**{f"{name}lim": (-0.02, 1.02)})
         return
     if spans_powers(known):
-        room = 10 ** (0.04 * math.log10(known.max() / known.min()) if known.max() < known.min() * LARGEST else 10.0)
+        margin = 10 ** (0.04 * math.log10(known.max() / known.min()) if known.max() < known.min() * LARGEST else 10.0)
         axis = axes.xaxis if name == "x" else axes.yaxis
-        log_scale(axis, max(known.min() / room, SMALLEST / 1e6), min(known.max() * room, LARGEST * 1e6))
+        log_scale(axis, max(known.min() / margin, SMALLEST / 1e6), min(known.max() * margin, LARGEST * 1e6))
         return
-    room = 0.06 * (high - low) or 0.1 * abs(high) or 0.5
-    axes.set(**{f"{name}lim": (low - room, high + room)})
+    margin = 0.06 * (high - low) or 0.1 * abs(high) or 0.5
+    axes.set(**{f"{name}lim": (low - margin, high + margin)})
 
 
 def scatter_values(axes: Axes, x: Sequence[float], values: Sequence[float], **look: Any) -> Floats:

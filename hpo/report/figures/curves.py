@@ -305,11 +305,11 @@ def timeline(study: Study, trials: Sequence[Trial], insight: Insight | None = No
 
 def _offsets(found: Usage) -> list[tuple[float, float]]:
     """When each run began, and what to take off its times so that runs follow each other."""
-    room = 0.03 * found.seconds
+    gap = 0.03 * found.seconds
     offsets, taken = [], found.runs[0][0]
     for index, (start, _) in enumerate(found.runs):
         if index:
-            taken += start - found.runs[index - 1][1] - room
+            taken += start - found.runs[index - 1][1] - gap
         offsets.append((start, taken))
     return offsets
 

@@ -79,7 +79,7 @@ def pareto_front(study: Study, trials: Sequence[Trial], insight: Insight | None 
             places = column, row + 1
             _fit(axes, study, places, [t for t in valued if counts_as_best(t)], front)
             if len(study.objectives) == 2:
-                _stairs(axes, study, trials)
+                _attainment_surface(axes, study, trials)
             if worth and len(front) <= BARS:
                 _bars(axes, front, places, [name in worth.errors for name in names], worth.examples)
             for kind, group in kinds.items():
@@ -144,8 +144,8 @@ def _values(trials: Sequence[Trial], places: tuple[int, int]) -> Any:
     return np.array([[real(trial.values[index]) for index in places] for trial in trials], dtype=np.float64)
 
 
-def _stairs(axes: Axes, study: Study, trials: Sequence[Trial]) -> None:
-    """The border of what the front beats, after a part of the trials and after all."""
+def _attainment_surface(axes: Axes, study: Study, trials: Sequence[Trial]) -> None:
+    """The attainment surface, the border of what the front beats: after a part of the trials, and after all."""
     done = by_end(trials)
     signs = [direction.sign for direction in study.objectives.values()]
     ends = [

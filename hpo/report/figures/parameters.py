@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from hpo.insight.parameters import FEWEST, Insight, ParameterInsight, covering, findings, study_insight
-from hpo.report.figures.axes import Levels, dress, fit_values, place, real, scatter_values, without_best
+from hpo.report.figures.axes import Levels, fit_values, place, real, scatter_values, set_parameter_range, without_best
 from hpo.report.figures.style import (
     AMBER,
     BLUE,
@@ -103,7 +103,7 @@ def _few(shown: Sequence[Parameter], study: Study) -> str:
 
 
 def _slice(axes: Axes, parameter: Parameter, study: Study, trials: Sequence[Trial], about: ParameterInsight) -> None:
-    dress(axes.xaxis, parameter)
+    set_parameter_range(axes.xaxis, parameter)
     having = [t for t in best_first(trials, study.direction) if parameter.name in t.params]
     colour = BLUE if about.effect is not False else MUTED
     x = [coordinate(parameter, t) for t in having]
@@ -163,8 +163,8 @@ def pairs(study: Study, trials: Sequence[Trial], insight: Insight | None = None)
 
 
 def _pair(axes: Axes, x: Parameter, y: Parameter, study: Study, trials: Sequence[Trial], levels: Levels) -> None:
-    dress(axes.xaxis, x)
-    dress(axes.yaxis, y)
+    set_parameter_range(axes.xaxis, x)
+    set_parameter_range(axes.yaxis, y)
     having = [t for t in trials if x.name in t.params and y.name in t.params]
     looks: dict[str, dict[str, Any]] = {
         State.PRUNED: {"s": 14, "facecolor": PAPER, "edgecolor": MUTED},
@@ -193,7 +193,7 @@ def _pair(axes: Axes, x: Parameter, y: Parameter, study: Study, trials: Sequence
 
 
 def coordinate(parameter: Parameter, trial: Trial) -> float:
-    """Where a trial stands on an axis made by :func:`dress`; trials of one choice are spread a little."""
+    """Where a trial stands on an axis made by :func:`set_parameter_range`; trials of one choice are spread a little."""
     at = place(parameter, trial.params[parameter.name])
     if parameter.ordered:
         return at
@@ -205,12 +205,12 @@ def coordinate(parameter: Parameter, trial: Trial) -> float:
 def clearest(space: Space, about: Sequence[ParameterInsight], most: int) -> list[Parameter]:
     """Up to ``most`` parameters, those with the clearest effect, in the order of the study."""
     strength = {p.name: 2.0 if p.p_value is None else p.p_value for p in about}
-    foremost = sorted(strength, key=strength.__getitem__)[:most]
-    return [p for p in space.parameters if p.name in foremost]
+    strongest = sorted(strength, key=strength.__getitem__)[:most]
+    return [p for p in space.parameters if p.name in strongest]
 
 
 def _ends(parameter: Parameter, finding: Finding) -> tuple[float, float]:
-    """A round's new range on an axis made by :func:`dress`; of choices, from the first that is left to the last."""
+    """A round's new range on the parameter's axis; of choices, from the first that is left to the last."""
     places = [place(parameter, value) for value in finding.new]
     beside = 0.0 if parameter.ordered else 0.4
     return min(places) - beside, max(places) + beside

@@ -14,7 +14,7 @@ from hpo.trial import Trial, best_first
 POINTS, CURVES, BEST = 1000, 200, 100
 
 
-def foremost(study: Study, trials: Sequence[Trial]) -> list[Trial]:
+def front_then_best(study: Study, trials: Sequence[Trial]) -> list[Trial]:
     """The complete trials, those on the front first, and among them and the others the best by the first objective."""
     front = front_of(trials, study.objectives)
     on_it = {trial.number for trial in front}
@@ -25,7 +25,7 @@ def thinned(study: Study, trials: Sequence[Trial], most: int = POINTS) -> list[T
     """Up to ``most`` trials, in their order: the best, those at the ends of a range, and a sample with a fixed seed."""
     if len(trials) <= most:
         return list(trials)
-    ranked, best = foremost(study, trials), BEST if len(study.objectives) == 1 else most  # a front may be long
+    ranked, best = front_then_best(study, trials), BEST if len(study.objectives) == 1 else most  # a front may be long
     kept = {t.number for t in (*ranked[: min(best, most // 2)], *ranked[-1:])}
     for parameter in study.space.parameters[: most // 8]:
         having = [t for t in trials if parameter.name in t.params] if parameter.ordered else []

@@ -19,7 +19,7 @@ from hpo.tracking.mlflow.client import MAX_TAG, clean
 from hpo.trial import State, Trial, counts, origins
 
 # Characters of the description, below MLflow's limit for a tag.
-LONGEST = 7900
+MAX_DESCRIPTION = 7900
 VERSIONS = ("optuna", "ray", "mlflow", "numpy")
 BEST = 5
 # The tags of a trial's source that do not depend on who runs it.
@@ -82,7 +82,7 @@ def description(study: Study, trials: Sequence[Trial]) -> str:
         parts.append(_verdicts(study, trials))
     text = "\n\n".join(part for part in parts if part)
     text = clean(text, len(text))
-    return text if len(text) <= LONGEST else text[:LONGEST].rsplit("\n", 1)[0] + "\n\n…"
+    return text if len(text) <= MAX_DESCRIPTION else text[:MAX_DESCRIPTION].rsplit("\n", 1)[0] + "\n\n…"
 
 
 def _so_far(trials: Sequence[Trial]) -> str:

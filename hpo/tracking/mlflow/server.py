@@ -33,7 +33,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 # The token's name in the link.
 TOKEN = "token"
 # Seconds for which an open connection may delay the end.
-PATIENCE = 2
+SHUTDOWN_TIMEOUT = 2
 # Where a trace says its files lie.
 TRACE_LOCATION = "mlflow.artifactLocation"
 # What MLflow's page keeps in a browser's local storage, unless the person has chosen otherwise: model training, without
@@ -118,7 +118,7 @@ class Guard:
         return origin is None or origin in (f"http://{host}", f"https://{host}")
 
 
-class Landing:
+class StudyAtRoot:
     """Shows the study at the root address, where MLflow would show its own home page.
 
     Args:
@@ -206,10 +206,10 @@ def serve(uri: str, listener: socket.socket, token: str, place: str, ready: Call
 
     host, port = listener.getsockname()[:2]
     page = Path(pages.root_path, "js", "build", "index.html").read_text(encoding="utf-8")
-    guard = Guard(Landing(app, page, place), token, host, port)
+    guard = Guard(StudyAtRoot(app, page, place), token, host, port)
     # No access log: it would show the token.
     config = uvicorn.Config(
-        guard, log_level="warning", access_log=False, proxy_headers=False, timeout_graceful_shutdown=PATIENCE
+        guard, log_level="warning", access_log=False, proxy_headers=False, timeout_graceful_shutdown=SHUTDOWN_TIMEOUT
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     Server(config).run(sockets=[listener])

@@ -22,7 +22,7 @@ from mlflow import MlflowClient
 from hpo.study import Study
 from hpo.study.markdown import searched
 from hpo.tracking.mlflow.client import MAX_VIEW, clean, connect, key, metric_key
-from hpo.tracking.mlflow.describe import LONGEST
+from hpo.tracking.mlflow.describe import MAX_DESCRIPTION
 from hpo.trial import Direction
 
 # Views by the names in their links, and how the UI's menu of views calls them.
@@ -39,7 +39,7 @@ _CHECKBOX = "1"
 # How many runs the UI draws in one chart before a person asks for more.
 _DRAWN = 20
 # The metrics of the study's own run; with several objectives there is no single best value.
-COURSE, FRONT_COURSE = ("best_objective", "trials_finished"), ("hypervolume", "trials_finished")
+PROGRESS_METRICS, FRONT_PROGRESS_METRICS = ("best_objective", "trials_finished"), ("hypervolume", "trials_finished")
 
 
 def tags(study: Study, created: float) -> tuple[dict[str, str], int]:
@@ -65,7 +65,7 @@ def _tags(study: Study, created: float, shown: int) -> dict[str, str]:
     best = {"orderByKey": "metrics.`objective`", "orderByAsc": study.direction is Direction.MINIMIZE}
     columns = [f"params.`{name}`" for name in params]
     values = [f"metrics.`{name}`" for name in (metrics if several else ["objective"])]
-    course = FRONT_COURSE if several else COURSE
+    progress = FRONT_PROGRESS_METRICS if several else PROGRESS_METRICS
     states = {
         TRIALS: {
             **_table(["tags.`hpo.pareto`" if several else "tags.`hpo.best`", "tags.`hpo.state`", *values, *columns]),
@@ -75,8 +75,8 @@ def _tags(study: Study, created: float, shown: int) -> dict[str, str]:
             **best,
         },
         STUDY: {
-            **_table(["tags.`hpo.state`", *values, *(f"metrics.`{name}`" for name in course), *columns]),
-            **_charts("Study", map(_line, course)),
+            **_table(["tags.`hpo.state`", *values, *(f"metrics.`{name}`" for name in progress), *columns]),
+            **_charts("Study", map(_line, progress)),
             "orderByKey": "attributes.start_time",
             "orderByAsc": False,
         },
@@ -137,7 +137,7 @@ def note(study: Study, experiment_id: str) -> str:
     if len(study.objectives) > 1:
         shown.insert(0, ("front", FRONT, True))
     links = ", ".join(f"[{title}]({_path(experiment_id, view, charts=charts)})" for title, view, charts in shown)
-    return clean(f"{OPENING}{links}\n\n{searched(study)}", LONGEST)
+    return clean(f"{OPENING}{links}\n\n{searched(study)}", MAX_DESCRIPTION)
 
 
 @dataclass(frozen=True)

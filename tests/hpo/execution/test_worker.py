@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hpo.execution import Ended, Job, Outcome, Reported, Started, Task
-from hpo.execution.worker import LONGEST, Worker, error_text
+from hpo.execution.worker import MAX_ERROR_CHARACTERS, Worker, error_text
 from hpo.study.command import Command
 
 
@@ -107,7 +107,7 @@ def test_a_huge_error_keeps_its_beginning_and_its_end() -> None:
 
     assert text.startswith("ValueError: first xxx")
     assert text.endswith("xxx last")
-    assert LONGEST - 100 < len(text) <= LONGEST
+    assert MAX_ERROR_CHARACTERS - 100 < len(text) <= MAX_ERROR_CHARACTERS
     assert error_text(ValueError("short")) == "ValueError: short"
 
 

@@ -12,7 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from hpo.ledger.address import Address, parse
 from hpo.testing import small_study
-from hpo.testing.ledgers import Clerk
+from hpo.testing.ledgers import TrialWriter
 
 # Where what is tested lies above the storage.
 ONE_DATABASE = ("test_ledger_studies.py", "test_requests.py", "test_telling.py")
@@ -43,10 +43,10 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> Address:
 
 
 @pytest.fixture
-def clerk(address: Address) -> Iterator[Clerk]:
-    clerk = Clerk(address, small_study())
-    yield clerk
-    clerk.ledger.close()
+def trial_writer(address: Address) -> Iterator[TrialWriter]:
+    trial_writer = TrialWriter(address, small_study())
+    yield trial_writer
+    trial_writer.ledger.close()
 
 
 @pytest.fixture

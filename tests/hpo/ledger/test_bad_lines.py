@@ -22,7 +22,7 @@ from hpo.ledger import snapshots as books
 from hpo.ledger.address import Address, parse
 from hpo.ledger.repair import repair
 from hpo.testing import small_study
-from hpo.testing.ledgers import Clerk, holding, wait_until_done
+from hpo.testing.ledgers import TrialWriter, holding, wait_until_done
 from hpo.trial import State, Trial
 
 VALUES = [0.125, 0.25, 0.5]
@@ -41,9 +41,9 @@ def address(path: Path) -> Address:
 @pytest.fixture
 def trials(address: Address) -> list[Trial]:
     """Three finished trials in a journal that nobody writes any more."""
-    clerk = Clerk(address, small_study())
-    written = clerk.fill(VALUES)
-    clerk.ledger.close()
+    trial_writer = TrialWriter(address, small_study())
+    written = trial_writer.fill(VALUES)
+    trial_writer.ledger.close()
     return written
 
 
@@ -75,15 +75,15 @@ for i in range(int(sys.argv[2])):
 
 
 def test_optunas_own_tools_may_write_at_the_same_time(address: Address, path: Path) -> None:
-    clerk = Clerk(address, small_study())
+    trial_writer = TrialWriter(address, small_study())
     other = subprocess.Popen([sys.executable, "-c", APPEND, str(path), "150"], stdout=subprocess.PIPE)
     assert other.stdout is not None
     other.stdout.readline()
     values = [float(i) for i in range(40)]
-    clerk.fill(values)
+    trial_writer.fill(values)
     assert other.wait(120) == 0
     other.communicate()
-    clerk.ledger.close()
+    trial_writer.ledger.close()
 
     records = [json.loads(line) for line in lines_of(path)]
     assert sum(record["worker_id"] == "dashboard-1" for record in records) == 150
@@ -95,7 +95,7 @@ def test_a_lock_that_a_killed_writer_of_optuna_left_is_waited_for_a_few_seconds(
     address: Address, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal_file, "OPTUNA_LOCK_TIMEOUT", 0.5)
-    clerk = Clerk(address, small_study())
+    trial_writer = TrialWriter(address, small_study())
     code = "import os, signal, sys; from optuna.storages.journal import JournalFileSymlinkLock as Lock\n"
     code += "Lock(sys.argv[1]).acquire(); os.kill(os.getpid(), signal.SIGKILL)"
     killed = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
@@ -104,11 +104,11 @@ def test_a_lock_that_a_killed_writer_of_optuna_left_is_waited_for_a_few_seconds(
     assert link.is_symlink()
     began = time.monotonic()
 
-    clerk.fill([0.5])
+    trial_writer.fill([0.5])
 
     assert time.monotonic() - began >= 0.5
     assert not link.is_symlink()
-    clerk.ledger.close()
+    trial_writer.ledger.close()
 
 
 DIE_WHILE_APPENDING = """
@@ -124,24 +124,24 @@ with appending(Path(sys.argv[1])) as file:
 
 
 def test_a_lock_that_a_killed_writer_of_hpo_left_is_removed_at_once(address: Address, path: Path) -> None:
-    clerk = Clerk(address, small_study())
+    trial_writer = TrialWriter(address, small_study())
     subprocess.run([sys.executable, "-c", DIE_WHILE_APPENDING, str(path)], check=False)
     assert Path(f"{path}.lock").is_symlink()
     began = time.monotonic()
 
-    clerk.begin()
+    trial_writer.begin()
 
     assert time.monotonic() - began < journal_file.OPTUNA_LOCK_TIMEOUT
     assert not Path(f"{path}.lock").is_symlink()
-    clerk.ledger.close()
+    trial_writer.ledger.close()
 
 
 def test_a_writer_that_is_stopped_while_it_appends_is_waited_for_with_a_bound(
     address: Address, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal_file, "APPEND_TIMEOUT", 0.2)
-    monkeypatch.setattr("hpo.ledger.ledger.PATIENCE", 0.3)
-    clerk = Clerk(address, small_study())
+    monkeypatch.setattr("hpo.ledger.ledger.WRITE_TIMEOUT", 0.3)
+    trial_writer = TrialWriter(address, small_study())
     command = [sys.executable, "-c", DIE_WHILE_APPENDING, str(path), "wait"]
     stopped = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert stopped.stdout is not None
@@ -149,11 +149,11 @@ def test_a_writer_that_is_stopped_while_it_appends_is_waited_for_with_a_bound(
     os.kill(stopped.pid, signal.SIGSTOP)
     try:
         with pytest.raises(HpoError, match=r"cannot be written: another process has been writing .* is it stopped\?"):
-            clerk.begin()
+            trial_writer.begin()
     finally:
         stopped.kill()
         stopped.communicate()
-    clerk.ledger.close()
+    trial_writer.ledger.close()
 
 
 # The end of the file -----------------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ def test_an_end_that_cannot_be_read_is_ignored_by_readers_and_cut_by_the_next_wr
     assert books.read(address, "small").trials == trials
     assert path.read_bytes() == sound + tail
 
-    again = Clerk(address, small_study())
+    again = TrialWriter(address, small_study())
     again.fill([0.75])
     again.ledger.close()
 
@@ -212,7 +212,7 @@ def test_a_journal_of_an_older_version_is_read_and_a_doubled_trial_in_it_is_noti
     bare = [json.dumps({k: v for k, v in r.items() if k not in ("seq", "crc")}) + "\n" for r in records]
     path.write_text("".join(bare))
     assert books.read(address, "small").trials == trials
-    again = Clerk(address, small_study())
+    again = TrialWriter(address, small_study())
     again.fill([0.75])
     again.ledger.close()
     assert [trial.value for trial in books.read(address, "small").trials] == [*VALUES, 0.75]
@@ -263,7 +263,7 @@ def test_a_lost_beginning_of_a_trial_shifts_no_value_to_another(
     first, lost, third = books.read(address, "small").trials
     assert [first, third] == [trials[0], trials[2]]
     assert (lost.number, lost.state) == (1, State.FAILED)
-    again = Clerk(address, small_study())
+    again = TrialWriter(address, small_study())
     assert again.begin().number == 3
     again.ledger.close()
 

@@ -20,7 +20,7 @@ from hpo.errors import HpoError, InputError
 from hpo.ledger import snapshots as books
 from hpo.ledger.address import Address, parse, probe
 from hpo.ledger.ledger import Ledger
-from hpo.testing.ledgers import Clerk
+from hpo.testing.ledgers import TrialWriter
 from hpo.trial import State
 
 HELPERS = Path(__file__).parents[1] / "helpers"
@@ -28,8 +28,8 @@ MAKE = """
 import sys
 from hpo.ledger.address import parse
 from hpo.testing import small_study
-from hpo.testing.ledgers import Clerk
-Clerk(parse(sys.argv[1]), small_study()).ledger.close()
+from hpo.testing.ledgers import TrialWriter
+TrialWriter(parse(sys.argv[1]), small_study()).ledger.close()
 """
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 
@@ -48,17 +48,17 @@ def path_of(address: Address) -> Path:
 
 
 def test_a_record_torn_at_any_byte_is_cut_off_and_the_study_goes_on(journal: Address) -> None:
-    clerk = Clerk(journal, small_study())
-    (first,) = clerk.fill([0.1])
+    trial_writer = TrialWriter(journal, small_study())
+    (first,) = trial_writer.fill([0.1])
     before = path_of(journal).read_bytes()
-    trial = clerk.begin()
-    clerk.ledger.close()
+    trial = trial_writer.begin()
+    trial_writer.ledger.close()
     begun = path_of(journal).read_bytes()[len(before) :]
 
     for kept in (1, 2, len(begun) // 2, len(begun) - 2, len(begun) - 1):
         path_of(journal).write_bytes(before + begun[:kept])
         assert books.read(journal, "small").trials == [first]  # a reader leaves the tail where it is
-        again = Clerk(journal, small_study())
+        again = TrialWriter(journal, small_study())
         second = again.begin()
         again.ledger.close()
 
@@ -68,12 +68,12 @@ def test_a_record_torn_at_any_byte_is_cut_off_and_the_study_goes_on(journal: Add
 
 
 def test_a_trial_whose_end_is_torn_still_runs(journal: Address) -> None:
-    clerk = Clerk(journal, small_study())
-    trial = clerk.begin()
+    trial_writer = TrialWriter(journal, small_study())
+    trial = trial_writer.begin()
     before = path_of(journal).stat().st_size
-    trial = clerk.report(trial, {"score": 0.5})
-    trial = clerk.finish(trial, State.COMPLETE)
-    clerk.ledger.close()
+    trial = trial_writer.report(trial, {"score": 0.5})
+    trial = trial_writer.finish(trial, State.COMPLETE)
+    trial_writer.ledger.close()
     whole = path_of(journal).read_bytes()
     first_line = whole.index(b"\n", before) + 1
 
@@ -83,7 +83,7 @@ def test_a_trial_whose_end_is_torn_still_runs(journal: Address) -> None:
         assert not found.finished
 
     path_of(journal).write_bytes(whole[: first_line + 3])
-    again = Clerk(journal, small_study())
+    again = TrialWriter(journal, small_study())
     assert len(again.ledger.loaded) == 1
     again.advisor.report(0, 1, [0.75])
     trial = again.report(replace(trial, reports=()), {"score": 0.75})
@@ -97,15 +97,15 @@ def test_an_empty_file_is_a_ledger_without_studies(journal: Address) -> None:
     probe(journal, create=True)
     assert books.names(journal) == []
 
-    Clerk(journal, small_study()).ledger.close()
+    TrialWriter(journal, small_study()).ledger.close()
     assert books.names(journal) == ["small"]
 
 
 def test_the_first_record_of_a_ledger_may_be_torn(journal: Address) -> None:
-    Clerk(journal, small_study()).ledger.close()
+    TrialWriter(journal, small_study()).ledger.close()
     path_of(journal).write_bytes(path_of(journal).read_bytes()[:20])
 
-    Clerk(journal, small_study()).ledger.close()
+    TrialWriter(journal, small_study()).ledger.close()
 
     assert books.names(journal) == ["small"]
 
@@ -114,15 +114,15 @@ def test_the_first_record_of_a_ledger_may_be_torn(journal: Address) -> None:
 
 FILL = """
 import sys
-from hpo.testing.ledgers import Clerk
+from hpo.testing.ledgers import TrialWriter
 from hpo.errors import HpoError
 from hpo.ledger.address import parse
 from small_study import small_study
-clerk = Clerk(parse(sys.argv[1]), small_study())
+trial_writer = TrialWriter(parse(sys.argv[1]), small_study())
 finished = 0
 try:
     while True:
-        clerk.fill([float(finished)])
+        trial_writer.fill([float(finished)])
         finished += 1
 except HpoError as error:
     print(finished)
@@ -161,7 +161,7 @@ def test_a_full_disk_is_said_and_loses_nothing_that_was_finished(tmp_path: Path,
     assert "run the same command again once the storage is available" in message
     finished = [trial for trial in books.read(address, "small").trials if trial.finished]
     assert [trial.value for trial in finished] == [float(i) for i in range(count)]
-    again = Clerk(address, small_study())  # with room again
+    again = TrialWriter(address, small_study())  # with room again
     assert len(again.ledger.loaded) in (count, count + 1)
     assert again.begin().number == len(again.ledger.loaded)
     again.ledger.close()
@@ -242,7 +242,7 @@ def test_a_sqlite_database_of_something_else_keeps_its_tables(tmp_path: Path) ->
     with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
         connection.execute("CREATE TABLE mine (x INTEGER)")
 
-    Clerk(parse(f"sqlite:///{tmp_path}/other.db"), small_study()).ledger.close()
+    TrialWriter(parse(f"sqlite:///{tmp_path}/other.db"), small_study()).ledger.close()
 
     with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
         assert connection.execute("SELECT count(*) FROM mine").fetchone() == (0,)
@@ -281,10 +281,10 @@ def test_a_forked_child_that_outlives_its_driver_does_not_keep_the_lock(journal:
 
 
 def test_writing_after_somebody_emptied_the_disk_is_an_error_for_people(journal: Address) -> None:
-    clerk = Clerk(journal, small_study())
+    trial_writer = TrialWriter(journal, small_study())
     path_of(journal).unlink()
 
     with pytest.raises(HpoError, match="was deleted or moved during the search; what it held is saved in "):
-        clerk.begin()
+        trial_writer.begin()
 
-    clerk.ledger.close()
+    trial_writer.ledger.close()

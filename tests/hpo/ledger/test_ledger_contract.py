@@ -25,7 +25,7 @@ from hpo.ledger.address import Address
 from hpo.ledger.ledger import Ledger, connect
 from hpo.ledger.record import Records
 from hpo.testing import LedgerContract, small_study
-from hpo.testing.ledgers import Clerk
+from hpo.testing.ledgers import TrialWriter
 from hpo.trial import State
 
 _LOOK = """
@@ -61,10 +61,12 @@ def dashboard(storage: BaseStorage) -> Callable[[str], Any]:
 class TestLedger(LedgerContract):
     """With every ``address`` of conftest.py; and what hpo's ledger does beyond the contract."""
 
-    def test_a_pruned_trial_that_ended_at_infinity_has_no_value(self, address: Address, clerk: Clerk) -> None:
-        trial = clerk.begin()
-        trial = clerk.report(trial, {"score": float("inf")})
-        clerk.ledger.finish(clerk.advisor.tell(replace(trial, state=State.PRUNED)))
+    def test_a_pruned_trial_that_ended_at_infinity_has_no_value(
+        self, address: Address, trial_writer: TrialWriter
+    ) -> None:
+        trial = trial_writer.begin()
+        trial = trial_writer.report(trial, {"score": float("inf")})
+        trial_writer.ledger.finish(trial_writer.advisor.tell(replace(trial, state=State.PRUNED)))
 
         read = snapshots.read(address, "small").trials[0]
 
@@ -72,11 +74,11 @@ class TestLedger(LedgerContract):
         assert read.reports == trial.reports
 
     def test_an_infeasible_trial_is_read_back_and_is_the_worst_for_optuna(
-        self, address: Address, clerk: Clerk, optunas_own: BaseStorage
+        self, address: Address, trial_writer: TrialWriter, optunas_own: BaseStorage
     ) -> None:
-        trial = clerk.report(clerk.begin(), {"score": 0.5})
-        trial = clerk.finish(trial, State.INFEASIBLE, values=(), error="Diverged: at step 2")
-        clerk.ledger.close()
+        trial = trial_writer.report(trial_writer.begin(), {"score": 0.5})
+        trial = trial_writer.finish(trial, State.INFEASIBLE, values=(), error="Diverged: at step 2")
+        trial_writer.ledger.close()
 
         for _ in range(2):  # from the ledger, and from its summary
             assert snapshots.read(address, "small").trials == [trial]
@@ -85,15 +87,17 @@ class TestLedger(LedgerContract):
         assert stored.user_attrs["infeasible"] is True
 
     def test_a_trial_of_somebody_else_in_between_is_noticed(
-        self, address: Address, clerk: Clerk, optunas_own: BaseStorage
+        self, address: Address, trial_writer: TrialWriter, optunas_own: BaseStorage
     ) -> None:
         optuna.load_study(study_name="small", storage=optunas_own).ask()
 
         with pytest.raises(HpoError, match="trial 0 got the number 1: something else writes to this study"):
-            clerk.begin()
+            trial_writer.begin()
 
-    def test_optuna_itself_reads_the_study(self, address: Address, clerk: Clerk, optunas_own: BaseStorage) -> None:
-        clerk.one_of_each()
+    def test_optuna_itself_reads_the_study(
+        self, address: Address, trial_writer: TrialWriter, optunas_own: BaseStorage
+    ) -> None:
+        trial_writer.one_of_each()
 
         study = optuna.load_study(study_name="small", storage=optunas_own)
 
@@ -109,9 +113,9 @@ class TestLedger(LedgerContract):
         assert study.user_attrs["hpo:study"]["metric"] == "score"
 
     def test_optuna_dashboard_shows_metric_and_note_and_no_wall_of_reports(
-        self, address: Address, clerk: Clerk, optunas_own: BaseStorage
+        self, address: Address, trial_writer: TrialWriter, optunas_own: BaseStorage
     ) -> None:
-        clerk.one_of_each()
+        trial_writer.one_of_each()
         ask = dashboard(optunas_own)
 
         (listed,) = ask("/api/studies")["study_summaries"]
@@ -124,7 +128,7 @@ class TestLedger(LedgerContract):
 
         study_id = optunas_own.get_study_id_from_name("small")
         optunas_own.set_study_system_attr(study_id, "dashboard:note_str:0", "mine")
-        clerk.ledger.close()
+        trial_writer.ledger.close()
         Ledger.open(address, small_study()).close()
         assert ask(f"/api/studies/{listed['study_id']}")["note"]["body"] == "mine"
 
@@ -132,11 +136,13 @@ class TestLedger(LedgerContract):
         self, address: Address, optunas_own: BaseStorage
     ) -> None:
         study = small_study(name="both", objectives={"score": "maximize", "size": "minimize"})
-        clerk = Clerk(address, study)
+        trial_writer = TrialWriter(address, study)
         for score, size in ((0.5, 2.0), (0.25, 1.0), (0.125, 3.0)):
-            trial = clerk.report(clerk.begin(), {"score": score / 2, "size": size}, {"score": score, "size": size})
-            clerk.finish(trial, State.COMPLETE)
-        clerk.ledger.close()
+            trial = trial_writer.report(
+                trial_writer.begin(), {"score": score / 2, "size": size}, {"score": score, "size": size}
+            )
+            trial_writer.finish(trial, State.COMPLETE)
+        trial_writer.ledger.close()
         ask = dashboard(optunas_own)
 
         (listed,) = [one for one in ask("/api/studies")["study_summaries"] if one["study_name"] == "both"]
@@ -147,25 +153,25 @@ class TestLedger(LedgerContract):
         assert [trial["values"] for trial in shown["trials"]] == [[0.5, 2.0], [0.25, 1.0], [0.125, 3.0]]
         assert sorted(trial["number"] for trial in shown["best_trials"]) == [0, 1]
 
-    def test_reports_where_earlier_versions_of_hpo_kept_them_are_read(self, clerk: Clerk) -> None:
-        trial = clerk.report(clerk.begin(), {"score": 0.5, "loss": 1.25})
+    def test_reports_where_earlier_versions_of_hpo_kept_them_are_read(self, trial_writer: TrialWriter) -> None:
+        trial = trial_writer.report(trial_writer.begin(), {"score": 0.5, "loss": 1.25})
         records = Records(small_study())
         stored = records.to_optuna(trial)
         stored.user_attrs["reports"] = stored.system_attrs.pop("hpo:reports")
         assert records.to_trial(stored).reports == trial.reports
         assert records.to_trial(records.to_optuna(trial)) == records.to_trial(stored)
 
-    def test_another_study_of_the_same_ledger_is_free(self, address: Address, clerk: Clerk) -> None:
-        other = Clerk(address, small_study(name="other"))
+    def test_another_study_of_the_same_ledger_is_free(self, address: Address, trial_writer: TrialWriter) -> None:
+        other = TrialWriter(address, small_study(name="other"))
         other.fill([0.25])
-        clerk.fill([0.5])
+        trial_writer.fill([0.5])
 
         assert [t.value for t in snapshots.read(address, "other").trials] == [0.25]
         assert [t.value for t in snapshots.read(address, "small").trials] == [0.5]
         other.ledger.close()
 
     def test_looking_at_a_study_never_keeps_a_writer_out(self, address: Address) -> None:
-        Clerk(address, small_study()).ledger.close()
+        TrialWriter(address, small_study()).ledger.close()
         looker = subprocess.Popen(
             [sys.executable, "-c", _LOOK, address.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -178,14 +184,14 @@ class TestLedger(LedgerContract):
         looker.communicate("")
         assert looker.returncode == 0
 
-    def test_finishing_twice_is_refused(self, clerk: Clerk) -> None:
-        trial = clerk.begin()
-        trial = clerk.report(trial, {"score": 1.0})
-        trial = clerk.advisor.tell(replace(trial, state=State.COMPLETE, values=(1.0,)))
-        clerk.ledger.finish(trial)
+    def test_finishing_twice_is_refused(self, trial_writer: TrialWriter) -> None:
+        trial = trial_writer.begin()
+        trial = trial_writer.report(trial, {"score": 1.0})
+        trial = trial_writer.advisor.tell(replace(trial, state=State.COMPLETE, values=(1.0,)))
+        trial_writer.ledger.finish(trial)
 
         with pytest.raises(StorageError, match="has ended a trial of small that was running here"):
-            clerk.ledger.finish(trial)
+            trial_writer.ledger.finish(trial)
 
 
 class TestAsOptunasStorage(StorageTestCase):

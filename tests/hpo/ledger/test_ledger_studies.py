@@ -14,7 +14,7 @@ from hpo.errors import InputError, StudyConflict
 from hpo.ledger import snapshots as books
 from hpo.ledger.address import Address
 from hpo.ledger.ledger import Ledger
-from hpo.testing.ledgers import Clerk, holding, wait_until_done
+from hpo.testing.ledgers import TrialWriter, holding, wait_until_done
 from hpo.trial import State
 
 # A study's identity ------------------------------------------------------------------------------------------------
@@ -31,10 +31,10 @@ CONTRADICTIONS: list[tuple[dict[str, object], str]] = [
 
 
 def test_a_file_that_contradicts_the_ledger_is_refused_and_the_difference_spelled_out(
-    address: Address, clerk: Clerk
+    address: Address, trial_writer: TrialWriter
 ) -> None:
-    clerk.fill([0.5])
-    clerk.ledger.close()
+    trial_writer.fill([0.5])
+    trial_writer.ledger.close()
 
     for change, difference in CONTRADICTIONS:
         with pytest.raises(InputError) as refusal:
@@ -60,7 +60,7 @@ TYPES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 def test_numbers_of_another_type_are_another_study(
     address: Address, before: dict[str, Any], after: dict[str, Any], difference: str
 ) -> None:
-    first = Clerk(address, small_study(**before))
+    first = TrialWriter(address, small_study(**before))
     first.fill([0.5])
     first.ledger.close()
 
@@ -72,7 +72,7 @@ def test_numbers_of_another_type_are_another_study(
 
 
 def test_tables_in_another_order_are_the_same_study(address: Address) -> None:
-    first = Clerk(address, small_study(fixed={"a": {"x": 1, "y": 2}, "b": [{"x": 1, "y": 2}]}))
+    first = TrialWriter(address, small_study(fixed={"a": {"x": 1, "y": 2}, "b": [{"x": 1, "y": 2}]}))
     first.fill([0.5])
     first.ledger.close()
 
@@ -81,9 +81,9 @@ def test_tables_in_another_order_are_the_same_study(address: Address) -> None:
     assert [trial.value for trial in books.read(address, "small").trials] == [0.5]
 
 
-def test_what_is_no_identity_may_change(address: Address, clerk: Clerk) -> None:
-    clerk.fill([0.5])
-    clerk.ledger.close()
+def test_what_is_no_identity_may_change(address: Address, trial_writer: TrialWriter) -> None:
+    trial_writer.fill([0.5])
+    trial_writer.ledger.close()
 
     changed = small_study(budget={"trials": 9}, sampler={"name": "tpe"}, trial={"retries": 5})
     Ledger.open(address, changed).close()
@@ -94,14 +94,16 @@ def test_what_is_no_identity_may_change(address: Address, clerk: Clerk) -> None:
 
 
 def test_a_study_without_any_value_starts_over_when_its_file_is_corrected(
-    address: Address, clerk: Clerk, optunas_own: BaseStorage
+    address: Address, trial_writer: TrialWriter, optunas_own: BaseStorage
 ) -> None:
-    uid = clerk.ledger.uid
-    clerk.finish(clerk.begin(), State.FAILED, error="no such metric")
-    clerk.begin()
-    clerk.ledger.close()
+    uid = trial_writer.ledger.uid
+    trial_writer.finish(trial_writer.begin(), State.FAILED, error="no such metric")
+    trial_writer.begin()
+    trial_writer.ledger.close()
 
-    corrected = Clerk(address, small_study(metric="loss", direction="minimize", space={"lr": {"low": 1, "high": 9}}))
+    corrected = TrialWriter(
+        address, small_study(metric="loss", direction="minimize", space={"lr": {"low": 1, "high": 9}})
+    )
 
     assert corrected.ledger.loaded == []
     assert corrected.ledger.uid != uid
@@ -111,9 +113,11 @@ def test_a_study_without_any_value_starts_over_when_its_file_is_corrected(
     corrected.ledger.close()
 
 
-def test_a_study_that_failed_only_is_kept_while_its_file_stays_the_same(address: Address, clerk: Clerk) -> None:
-    failed = clerk.finish(clerk.begin(), State.FAILED, error="out of luck")
-    clerk.ledger.close()
+def test_a_study_that_failed_only_is_kept_while_its_file_stays_the_same(
+    address: Address, trial_writer: TrialWriter
+) -> None:
+    failed = trial_writer.finish(trial_writer.begin(), State.FAILED, error="out of luck")
+    trial_writer.ledger.close()
 
     again = Ledger.open(address, small_study())
 
@@ -171,10 +175,10 @@ def dying_at(patch: pytest.MonkeyPatch, attribute: str, die: Callable[..., None]
 # Many studies ------------------------------------------------------------------------------------------------------
 
 
-def test_studies_are_listed_and_deleted_by_name(address: Address, clerk: Clerk) -> None:
-    clerk.fill([0.5])
-    clerk.ledger.close()
-    Clerk(address, small_study(name="other")).ledger.close()
+def test_studies_are_listed_and_deleted_by_name(address: Address, trial_writer: TrialWriter) -> None:
+    trial_writer.fill([0.5])
+    trial_writer.ledger.close()
+    TrialWriter(address, small_study(name="other")).ledger.close()
     assert books.names(address) == ["other", "small"]
 
     assert books.delete(address, "small") == 1
@@ -184,25 +188,25 @@ def test_studies_are_listed_and_deleted_by_name(address: Address, clerk: Clerk) 
         books.read(address, "small")
 
 
-def test_a_running_study_is_not_deleted(address: Address, clerk: Clerk) -> None:
+def test_a_running_study_is_not_deleted(address: Address, trial_writer: TrialWriter) -> None:
     with pytest.raises(InputError, match="is being run by"):
         books.delete(address, "small")
 
     assert books.names(address) == ["small"]
 
 
-def test_deleting_what_is_not_there_is_refused(address: Address, clerk: Clerk) -> None:
+def test_deleting_what_is_not_there_is_refused(address: Address, trial_writer: TrialWriter) -> None:
     with pytest.raises(InputError, match=r"there is no study 'smal'.*did you mean 'small'"):
         books.delete(address, "smal")
 
 
-def test_a_deleted_study_made_again_is_another_one(address: Address, clerk: Clerk) -> None:
-    clerk.fill([0.5])
-    uid = clerk.ledger.uid
-    clerk.ledger.close()
+def test_a_deleted_study_made_again_is_another_one(address: Address, trial_writer: TrialWriter) -> None:
+    trial_writer.fill([0.5])
+    uid = trial_writer.ledger.uid
+    trial_writer.ledger.close()
     books.delete(address, "small")
 
-    again = Clerk(address, small_study(direction="minimize"))
+    again = TrialWriter(address, small_study(direction="minimize"))
 
     assert again.ledger.loaded == []
     assert again.ledger.uid != uid
@@ -210,18 +214,18 @@ def test_a_deleted_study_made_again_is_another_one(address: Address, clerk: Cler
     again.ledger.close()
 
 
-def test_the_state_of_a_study_follows_its_life(address: Address, clerk: Clerk) -> None:
-    clerk.fill([0.5])
+def test_the_state_of_a_study_follows_its_life(address: Address, trial_writer: TrialWriter) -> None:
+    trial_writer.fill([0.5])
     assert books.read(address, "small").state == "running"
-    clerk.ledger.close()
+    trial_writer.ledger.close()
     assert books.read(address, "small").state == "stopped"
-    clerk = Clerk(address, small_study(budget={"trials": 1}))
-    clerk.ledger.close()
+    trial_writer = TrialWriter(address, small_study(budget={"trials": 1}))
+    trial_writer.ledger.close()
     assert books.read(address, "small").state == "complete"
 
 
 def test_two_studies_written_at_once_by_two_processes_do_not_mix(address: Address) -> None:
-    Clerk(address, small_study(name="both")).ledger.close()  # makes the tables, which no two processes do at once
+    TrialWriter(address, small_study(name="both")).ledger.close()  # makes the tables, which no two processes do at once
     with holding(address, "fill", "15", name="a") as one, holding(address, "fill", "15", name="b") as two:
         wait_until_done(one)
         wait_until_done(two)

@@ -23,7 +23,7 @@ from hpo.ledger.address import Address, parse
 from hpo.ledger.ledger import Ledger
 from hpo.search.advisor import Advisor
 from hpo.testing import small_study
-from hpo.testing.ledgers import Clerk
+from hpo.testing.ledgers import TrialWriter
 from hpo.trial import State
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ def address(postgresql_url: str) -> Address:
 
 def test_a_database_without_tables_gets_them(bare_postgresql_url: str) -> None:
     address = parse(bare_postgresql_url)
-    clerk = Clerk(address, small_study())
-    written = clerk.fill([0.5])
-    clerk.ledger.close()
+    trial_writer = TrialWriter(address, small_study())
+    written = trial_writer.fill([0.5])
+    trial_writer.ledger.close()
 
     assert books.read(address, "small").trials == written
 
@@ -59,27 +59,27 @@ def control(server: PostgresServer, *words: str) -> None:
     pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user)
 
 
-def test_dropped_connections_are_made_again_and_the_lock_with_them(address: Address, clerk: Clerk) -> None:
-    first = clerk.begin()
+def test_dropped_connections_are_made_again_and_the_lock_with_them(address: Address, trial_writer: TrialWriter) -> None:
+    first = trial_writer.begin()
     drop_connections(address)
-    first = clerk.report(first, {"score": 0.5})
-    first = clerk.finish(first, State.COMPLETE)
+    first = trial_writer.report(first, {"score": 0.5})
+    first = trial_writer.finish(first, State.COMPLETE)
     drop_connections(address)
-    second = clerk.begin()
+    second = trial_writer.begin()
 
     assert books.read(address, "small").trials == [first, second]
     with pytest.raises(InputError, match="is being run by"):
         Ledger.open(address, small_study())
 
 
-def test_who_lost_the_lock_to_another_writer_writes_no_more(address: Address, clerk: Clerk) -> None:
-    trial = clerk.begin()
+def test_who_lost_the_lock_to_another_writer_writes_no_more(address: Address, trial_writer: TrialWriter) -> None:
+    trial = trial_writer.begin()
     drop_connections(address)
     other = Ledger.open(address, small_study())
 
-    trial = clerk.report(trial, {"score": 0.5})
+    trial = trial_writer.report(trial, {"score": 0.5})
     with pytest.raises(InputError, match="is being run by"):
-        trial = clerk.finish(trial, State.COMPLETE)
+        trial = trial_writer.finish(trial, State.COMPLETE)
 
     other.close()
     assert not books.read(address, "small").trials[0].finished
@@ -88,20 +88,20 @@ def test_who_lost_the_lock_to_another_writer_writes_no_more(address: Address, cl
 STOP_BEFORE_WRITING = """
 import os, signal, sys
 from hpo.testing import small_study
-from hpo.testing.ledgers import Clerk
+from hpo.testing.ledgers import TrialWriter
 from hpo.errors import HpoError
 from hpo.ledger.address import parse
 from hpo.trial import State
-clerk = Clerk(parse(sys.argv[1]), small_study())
-trial = clerk.report(clerk.begin(), {"score": 0.5})
-original = clerk.ledger._held.ensure
+trial_writer = TrialWriter(parse(sys.argv[1]), small_study())
+trial = trial_writer.report(trial_writer.begin(), {"score": 0.5})
+original = trial_writer.ledger._held.ensure
 def ensure():
     original()
     os.kill(os.getpid(), signal.SIGSTOP)
-clerk.ledger._held.ensure = ensure
+trial_writer.ledger._held.ensure = ensure
 print("ready", flush=True)
 try:
-    clerk.begin() if sys.argv[2] == "begin" else clerk.finish(trial, State.COMPLETE)
+    trial_writer.begin() if sys.argv[2] == "begin" else trial_writer.finish(trial, State.COMPLETE)
 except HpoError as error:
     print(type(error).__name__, error, flush=True)
 """
@@ -111,7 +111,7 @@ except HpoError as error:
 def test_a_driver_stopped_between_its_check_and_its_write_writes_no_more_after_another_took_over(
     address: Address, act: str
 ) -> None:
-    Clerk(address, small_study()).ledger.close()
+    TrialWriter(address, small_study()).ledger.close()
     driver = subprocess.Popen(
         [sys.executable, "-c", STOP_BEFORE_WRITING, address.url, act],
         stdout=subprocess.PIPE,
@@ -122,7 +122,7 @@ def test_a_driver_stopped_between_its_check_and_its_write_writes_no_more_after_a
         assert driver.stdout.readline() == "ready\n"
         os.waitid(os.P_PID, driver.pid, os.WSTOPPED)  # it has checked its lock, and is stopped before it writes
         drop_connections(address)
-        other = Clerk(address, small_study())
+        other = TrialWriter(address, small_study())
         (taken,) = other.ledger.loaded
         taken = other.finish(replace(taken, reports=()), State.FAILED, error="its driver was lost")
         other.fill([0.75])
@@ -142,8 +142,8 @@ def test_a_driver_stopped_between_its_check_and_its_write_writes_no_more_after_a
 def test_a_server_that_is_stopped_is_waited_for_with_a_word_and_a_bound(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "QUIET", 0.2)
-    monkeypatch.setattr(ledger, "SHORT_PATIENCE", 1.0)
+    monkeypatch.setattr(ledger, "REMARK_SECONDS", 0.2)
+    monkeypatch.setattr(ledger, "INTERRUPTED_TIMEOUT", 1.0)
     remarks: list[str] = []
     held = Ledger.open(address, small_study(), remarks.append)
     advisor = Advisor(small_study(), [])
@@ -175,38 +175,38 @@ def test_a_server_that_is_stopped_is_waited_for_with_a_word_and_a_bound(
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_a_server_that_restarts_in_the_middle_loses_nothing(
-    address: Address, clerk: Clerk, postgresql_server: PostgresServer, mode: str
+    address: Address, trial_writer: TrialWriter, postgresql_server: PostgresServer, mode: str
 ) -> None:
-    clerk.fill([0.1])
-    trial = clerk.begin()
+    trial_writer.fill([0.1])
+    trial = trial_writer.begin()
     control(postgresql_server, "-m", mode, "stop")
     restart = threading.Timer(1.0, control, (postgresql_server, "-o", socket_option(address), "start"))
     restart.start()
 
-    trial = clerk.report(trial, {"score": 0.5})
-    trial = clerk.finish(trial, State.COMPLETE)  # waits for the server
+    trial = trial_writer.report(trial, {"score": 0.5})
+    trial = trial_writer.finish(trial, State.COMPLETE)  # waits for the server
 
     restart.join()
-    clerk.fill([0.9])
+    trial_writer.fill([0.9])
     trials = books.read(address, "small").trials
     assert [(t.number, t.value) for t in trials] == [(0, 0.1), (1, 0.5), (2, 0.9)]
 
 
 def test_a_server_that_stays_away_is_said_after_a_while_and_the_study_goes_on_later(
-    address: Address, clerk: Clerk, postgresql_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    address: Address, trial_writer: TrialWriter, postgresql_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "PATIENCE", 0.2)
-    trial = clerk.begin()
-    trial = clerk.report(trial, {"score": 0.5})
+    monkeypatch.setattr(ledger, "WRITE_TIMEOUT", 0.2)
+    trial = trial_writer.begin()
+    trial = trial_writer.report(trial, {"score": 0.5})
     control(postgresql_server, "-m", "fast", "stop")
     try:
         with pytest.raises(HpoError, match=r"the ledger postgresql://.* cannot be written: .*connection"):
-            trial = clerk.finish(trial, State.COMPLETE)
+            trial = trial_writer.finish(trial, State.COMPLETE)
     finally:
         control(postgresql_server, "-o", socket_option(address), "start")
 
-    clerk.ledger.close()
-    again = Clerk(address, small_study())
+    trial_writer.ledger.close()
+    again = TrialWriter(address, small_study())
     assert [t.number for t in again.ledger.loaded] == [0]
     again.ledger.close()
 
@@ -216,9 +216,9 @@ def socket_option(address: Address) -> str:
 
 
 def test_a_commit_whose_answer_was_lost_is_not_written_twice(
-    address: Address, clerk: Clerk, monkeypatch: pytest.MonkeyPatch
+    address: Address, trial_writer: TrialWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = clerk.ledger._store
+    store = trial_writer.ledger._store
     for name in ("create_new_trial", "finish_trial"):
         original = getattr(store, name)
         lost = iter([True])
@@ -231,16 +231,16 @@ def test_a_commit_whose_answer_was_lost_is_not_written_twice(
 
         monkeypatch.setattr(store, name, losing)
 
-    written = clerk.fill([0.25, 0.75])
+    written = trial_writer.fill([0.25, 0.75])
 
     assert books.read(address, "small").trials == written
 
 
 def test_a_commit_whose_answer_is_lost_below_optuna_is_not_written_twice(
-    address: Address, clerk: Clerk, monkeypatch: pytest.MonkeyPatch
+    address: Address, trial_writer: TrialWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server commits and dies before it answers: SQLAlchemy then raises in the middle of Optuna's own code."""
-    engine = clerk.ledger._store.engine
+    engine = trial_writer.ledger._store.engine
     commit, awaited = engine.dialect.do_commit, ["INSERT INTO trials ", "UPDATE trials "]
     lost: list[str] = []
 
@@ -257,22 +257,22 @@ def test_a_commit_whose_answer_is_lost_below_optuna_is_not_written_twice(
 
     monkeypatch.setattr(engine.dialect, "do_commit", losing)
 
-    written = clerk.fill([0.25, 0.75])
+    written = trial_writer.fill([0.25, 0.75])
 
     assert lost == ["INSERT INTO trials ", "", "UPDATE trials ", ""]
     assert books.read(address, "small").trials == written
 
 
 def test_a_connection_that_is_lost_while_the_writer_checks_its_mark_is_made_again(
-    address: Address, clerk: Clerk, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    address: Address, trial_writer: TrialWriter, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    trial = clerk.begin()
+    trial = trial_writer.begin()
     monkeypatch.setattr(sql, "_READ_WRITER", "SELECT pg_terminate_backend(pg_backend_pid()), %s::int, %s::text")
     repair = threading.Timer(0.5, monkeypatch.undo)
     repair.start()
 
-    trial = clerk.report(trial, {"score": 0.5})
-    trial = clerk.finish(trial, State.COMPLETE)
+    trial = trial_writer.report(trial, {"score": 0.5})
+    trial = trial_writer.finish(trial, State.COMPLETE)
 
     repair.join()
     assert books.read(address, "small").trials == [trial]
@@ -280,11 +280,11 @@ def test_a_connection_that_is_lost_while_the_writer_checks_its_mark_is_made_agai
 
 
 def test_a_trial_of_a_dead_driver_is_finished_and_attributes_are_read_through_a_restart(
-    address: Address, clerk: Clerk, postgresql_server: PostgresServer
+    address: Address, trial_writer: TrialWriter, postgresql_server: PostgresServer
 ) -> None:
-    trial = clerk.report(clerk.begin(), {"score": 0.5})
-    clerk.ledger.set("mine", 7)
-    clerk.ledger._ids.clear()  # another driver has begun it
+    trial = trial_writer.report(trial_writer.begin(), {"score": 0.5})
+    trial_writer.ledger.set("mine", 7)
+    trial_writer.ledger._ids.clear()  # another driver has begun it
 
     def away() -> threading.Timer:
         control(postgresql_server, "-m", "immediate", "stop")
@@ -293,20 +293,20 @@ def test_a_trial_of_a_dead_driver_is_finished_and_attributes_are_read_through_a_
         return restart
 
     restart = away()
-    trial = clerk.finish(trial, State.COMPLETE)
+    trial = trial_writer.finish(trial, State.COMPLETE)
     restart.join()
     restart = away()
-    assert clerk.ledger.get("mine") == 7
+    assert trial_writer.ledger.get("mine") == 7
     restart.join()
 
     assert books.read(address, "small").trials == [trial]
 
 
 def test_a_server_that_goes_away_while_a_study_is_opened_is_one_message(
-    address: Address, clerk: Clerk, monkeypatch: pytest.MonkeyPatch
+    address: Address, trial_writer: TrialWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clerk.fill([0.5])
-    clerk.ledger.close()
+    trial_writer.fill([0.5])
+    trial_writer.ledger.close()
 
     def lost(self: Any, study_id: int, records: Any) -> Any:
         with self.engine.begin() as connection:
@@ -320,7 +320,7 @@ def test_a_server_that_goes_away_while_a_study_is_opened_is_one_message(
 
 
 def test_studies_of_one_name_in_two_databases_are_two(
-    address: Address, clerk: Clerk, postgresql_server: PostgresServer
+    address: Address, trial_writer: TrialWriter, postgresql_server: PostgresServer
 ) -> None:
     other = parse(postgresql_server.get_uri())
 
@@ -329,8 +329,10 @@ def test_studies_of_one_name_in_two_databases_are_two(
     lock.acquire(other, "small").release()
 
 
-def test_the_lock_waits_for_the_connection_of_a_holder_that_has_just_died(address: Address, clerk: Clerk) -> None:
-    last_breath = threading.Timer(0.1, clerk.ledger._held.release)
+def test_the_lock_waits_for_the_connection_of_a_holder_that_has_just_died(
+    address: Address, trial_writer: TrialWriter
+) -> None:
+    last_breath = threading.Timer(0.1, trial_writer.ledger._held.release)
     last_breath.start()
     began = time.monotonic()
 

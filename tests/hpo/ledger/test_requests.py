@@ -172,7 +172,7 @@ def test_what_a_writer_did_before_it_died_is_answered_and_not_done_again(
     with closing(RequestQueue(study.where, "small")) as queue:
         request_id = queue.send(do, wanted)
         for dies_at in range(1, 20):
-            if not dies(monkeypatch, dies_at, lambda: requests.settle(study.where, "small")):
+            if not dies(monkeypatch, dies_at, lambda: requests.answer_without_driver(study.where, "small")):
                 break
         answer = queue.answer(request_id)
         assert answer is not None
@@ -187,7 +187,7 @@ def test_what_a_writer_did_before_it_died_is_answered_and_not_done_again(
     assert after.study.budget.trials == (9 if do == "set" else 4)
     reports = [len(trial.reports) for trial in after.trials]
     assert reports[0] == (do == "tell" and wanted.keys().isdisjoint({"failed", "infeasible"}))
-    requests.settle(study.where, "small")
+    requests.answer_without_driver(study.where, "small")
     assert snapshots.read(study.where, "small").trials == after.trials
 
 
@@ -195,8 +195,8 @@ def test_an_edit_is_undone_whoever_dies(study: Connection, monkeypatch: pytest.M
     study.request("set", edits=["budget.trials=9", "pruner.name=median"])
     with closing(RequestQueue(study.where, "small")) as queue:
         request_id = queue.send("set", {"reset": ["budget.trials"]})
-        settle = partial(requests.settle, study.where, "small")
-        deaths = next(at - 1 for at in range(1, 20) if not dies(monkeypatch, at, settle))
+        answering = partial(requests.answer_without_driver, study.where, "small")
+        deaths = next(at - 1 for at in range(1, 20) if not dies(monkeypatch, at, answering))
         answer = queue.answer(request_id)
     assert answer is not None
     assert answer["done"] == {"edits": [], "reset": [{"key": "budget.trials", "before": "9", "now": False}]}
@@ -218,7 +218,7 @@ def killed(ledger, key, value):
         os.kill(os.getpid(), signal.SIGKILL)
     setting(ledger, key, value)
 Ledger.set = killed
-requests.settle(parse(sys.argv[1]), "small")
+requests.answer_without_driver(parse(sys.argv[1]), "small")
 """
 
 

@@ -33,7 +33,7 @@ from hpo.ledger.address import parse
 from hpo.ledger.lines import decode_all
 from hpo.ledger.record import Records
 from hpo.ledger.repair import repair
-from hpo.testing.ledgers import Clerk
+from hpo.testing.ledgers import TrialWriter
 from hpo.trial import State
 
 
@@ -41,10 +41,10 @@ from hpo.trial import State
 def journal(tmp_path: Path) -> Path:
     """A journal with a study of four trials, one of them running, and its summary."""
     path = tmp_path / "hpo.journal"
-    clerk = Clerk(parse(str(path)), small_study())
-    clerk.one_of_each()
-    clerk.begin()
-    clerk.ledger.close()
+    trial_writer = TrialWriter(parse(str(path)), small_study())
+    trial_writer.one_of_each()
+    trial_writer.begin()
+    trial_writer.ledger.close()
     return path
 
 
@@ -114,10 +114,10 @@ def test_a_summary_answers_without_the_lines_of_the_journal(journal: Path, no_re
 
 def test_reading_goes_on_behind_what_is_covered(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     covered = summary.path_of(journal).read_bytes()
-    clerk = Clerk(parse(str(journal)), small_study())
-    clerk.finish(clerk.report(clerk.ledger.loaded[-1], {"score": 2.0}), State.COMPLETE)
-    clerk.fill([0.75, 1.0])
-    clerk.ledger.close()
+    trial_writer = TrialWriter(parse(str(journal)), small_study())
+    trial_writer.finish(trial_writer.report(trial_writer.ledger.loaded[-1], {"score": 2.0}), State.COMPLETE)
+    trial_writer.fill([0.75, 1.0])
+    trial_writer.ledger.close()
     summary.path_of(journal).write_bytes(covered)
 
     found = summary.load(journal)
@@ -145,11 +145,13 @@ def test_a_driver_that_starts_from_a_summary_writes_the_same_study(journal: Path
     shutil.copy(journal, other / "hpo.journal")
     results = []
     for path in (journal, other / "hpo.journal"):
-        clerk = Clerk(parse(str(path)), small_study())
-        clerk.finish(clerk.report(clerk.ledger.loaded[-1], {"score": 2.0}), State.COMPLETE, started=1.0, ended=2.0)
-        clerk.fill([0.75, 1.0])
-        clerk.one_of_each()
-        clerk.ledger.close()
+        trial_writer = TrialWriter(parse(str(path)), small_study())
+        trial_writer.finish(
+            trial_writer.report(trial_writer.ledger.loaded[-1], {"score": 2.0}), State.COMPLETE, started=1.0, ended=2.0
+        )
+        trial_writer.fill([0.75, 1.0])
+        trial_writer.one_of_each()
+        trial_writer.ledger.close()
         results.append(by_optuna(path))
         assert by_hpo(path) == results[-1]
 
@@ -159,14 +161,14 @@ def test_a_driver_that_starts_from_a_summary_writes_the_same_study(journal: Path
 
 def test_little_that_is_new_does_not_write_it_again(tmp_path: Path) -> None:
     address = parse(str(tmp_path / "hpo.journal"))
-    clerk = Clerk(address, small_study())
-    clerk.fill([float(i) for i in range(60)])
-    clerk.ledger.close()
+    trial_writer = TrialWriter(address, small_study())
+    trial_writer.fill([float(i) for i in range(60)])
+    trial_writer.ledger.close()
     before = summary.path_of(tmp_path / "hpo.journal").read_bytes()
 
-    clerk = Clerk(address, small_study())
-    clerk.fill([100.0])
-    clerk.ledger.close()
+    trial_writer = TrialWriter(address, small_study())
+    trial_writer.fill([100.0])
+    trial_writer.ledger.close()
 
     assert summary.path_of(tmp_path / "hpo.journal").read_bytes() == before
     assert snapshots.head(address, "small")["best"][0]["value"] == 100.0
@@ -205,9 +207,9 @@ def test_a_torn_or_edited_summary_is_not_used_and_made_anew(
 def test_a_summary_of_another_journal_is_not_used(journal: Path, tmp_path: Path) -> None:
     other = tmp_path / "other" / "hpo.journal"
     other.parent.mkdir()
-    clerk = Clerk(parse(str(other)), small_study())
-    clerk.fill([0.125])
-    clerk.ledger.close()
+    trial_writer = TrialWriter(parse(str(other)), small_study())
+    trial_writer.fill([0.125])
+    trial_writer.ledger.close()
     shutil.copy(summary.path_of(other), summary.path_of(journal))
 
     assert by_hpo(journal) == by_optuna(journal)
@@ -328,16 +330,16 @@ def test_a_process_killed_while_it_writes_one_leaves_the_old_one(
     journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = summary.path_of(journal).read_bytes()
-    clerk = Clerk(parse(str(journal)), small_study())
-    clerk.fill([0.75, 1.0])
+    trial_writer = TrialWriter(parse(str(journal)), small_study())
+    trial_writer.fill([0.75, 1.0])
     monkeypatch.setattr(Path, "replace", _die)
     with pytest.raises(KeyboardInterrupt):
-        clerk.ledger.close()
+        trial_writer.ledger.close()
     monkeypatch.undo()
 
     assert summary.path_of(journal).read_bytes() == before
     assert by_hpo(journal) == by_optuna(journal)
-    Clerk(parse(str(journal)), small_study()).ledger.close()  # the lock was given back
+    TrialWriter(parse(str(journal)), small_study()).ledger.close()  # the lock was given back
 
 
 def _die(*_: object) -> None:
@@ -391,9 +393,9 @@ def test_a_study_deleted_and_made_again_has_only_its_own_trials(journal: Path) -
     for values in ([0.25], [0.5, 0.75], []):
         covered = summary.path_of(journal).read_bytes()
         snapshots.delete(address, "small")
-        clerk = Clerk(address, small_study())
-        clerk.fill(values)
-        clerk.ledger.close()
+        trial_writer = TrialWriter(address, small_study())
+        trial_writer.fill(values)
+        trial_writer.ledger.close()
         for kept in (covered, summary.path_of(journal).read_bytes()):
             summary.path_of(journal).write_bytes(kept)
             assert [trial.value for trial in snapshots.read(address, "small").trials] == values
@@ -424,9 +426,9 @@ def test_what_other_programs_write_is_seen(journal: Path) -> None:
 
 def test_optuna_reads_on_what_hpo_writes_behind_a_summary(journal: Path) -> None:
     storage = JournalStorage(JournalFileBackend(str(journal)))
-    clerk = Clerk(parse(str(journal)), small_study())
-    clerk.fill([3.0])
-    clerk.ledger.close()
+    trial_writer = TrialWriter(parse(str(journal)), small_study())
+    trial_writer.fill([3.0])
+    trial_writer.ledger.close()
 
     assert optuna.load_study(study_name="small", storage=storage).best_value == 3.0
 
@@ -467,25 +469,25 @@ def test_list_best_and_show_print_the_same_with_and_without_a_summary(deeds: lis
     with TemporaryDirectory() as folder:
         path = Path(folder) / "hpo.journal"
         study = small_study(budget={"trials": 5})
-        clerk = Clerk(parse(str(path)), study)
+        trial_writer = TrialWriter(parse(str(path)), study)
         for deed, value in deeds:
             if deed == "look":
                 printed(path)
             elif deed == "reopen":
-                clerk.ledger.close()
-                clerk = Clerk(parse(str(path)), study)
+                trial_writer.ledger.close()
+                trial_writer = TrialWriter(parse(str(path)), study)
             elif deed == "forget":
                 summary.path_of(path).unlink(missing_ok=True)
             else:
-                trial = clerk.report(clerk.begin(), {"loss": value}, {"score": value})
+                trial = trial_writer.report(trial_writer.begin(), {"loss": value}, {"score": value})
                 if deed == "prune":
-                    clerk.finish(trial, State.PRUNED)
+                    trial_writer.finish(trial, State.PRUNED)
                 elif deed == "complete" and math.isfinite(value):
-                    clerk.finish(trial, State.COMPLETE)
+                    trial_writer.finish(trial, State.COMPLETE)
                 elif deed == "fail":
-                    clerk.finish(trial, State.FAILED, error=f"Traceback\nValueError: {value} ü\x00\ud800")
+                    trial_writer.finish(trial, State.FAILED, error=f"Traceback\nValueError: {value} ü\x00\ud800")
         with_summary = printed(path)
         assert by_hpo(path) == by_optuna(path)
         assert without_summary(path) == with_summary
-        clerk.ledger.close()
+        trial_writer.ledger.close()
         assert without_summary(path) == printed(path)

@@ -27,7 +27,7 @@ from hpo.ledger.address import Address, parse
 from hpo.ledger.foreign import optuna_trials
 from hpo.ledger.ledger import Ledger, connect
 from hpo.testing import small_study
-from hpo.testing.ledgers import Clerk, holding, wait_until_done
+from hpo.testing.ledgers import TrialWriter, holding, wait_until_done
 
 
 @pytest.fixture(params=["journal", "sqlite"])
@@ -42,7 +42,7 @@ def other_name(address: Address, path: Path) -> Address:
 @pytest.mark.parametrize("link", [os.symlink, os.link])
 def test_two_links_to_one_file_are_one_ledger(file_address: Address, tmp_path: Path, link: object) -> None:
     assert file_address.path is not None
-    Clerk(file_address, small_study()).ledger.close()
+    TrialWriter(file_address, small_study()).ledger.close()
     (tmp_path / "elsewhere").mkdir()
     alias = tmp_path / "elsewhere" / "alias"
     assert callable(link)
@@ -77,31 +77,31 @@ def test_a_stopped_writer_keeps_its_lock(file_address: Address) -> None:
 
 def test_a_ledger_that_was_replaced_is_not_written(file_address: Address, tmp_path: Path) -> None:
     assert file_address.path is not None
-    clerk = Clerk(file_address, small_study())
-    clerk.fill([0.5])
+    trial_writer = TrialWriter(file_address, small_study())
+    trial_writer.fill([0.5])
     copy = tmp_path / "copy"
     shutil.copy(file_address.path, copy)
     before = copy.read_bytes()
     copy.replace(file_address.path)
 
     with pytest.raises(StorageError, match="was replaced by another file"):
-        clerk.begin()
+        trial_writer.begin()
 
     assert file_address.path.read_bytes() == before
-    clerk.ledger.close()
+    trial_writer.ledger.close()
 
 
 def test_looking_at_a_sqlite_ledger_drops_none_of_its_locks(tmp_path: Path) -> None:
     address = parse(f"sqlite:///{tmp_path}/ledger")
-    clerk = Clerk(address, small_study())
-    clerk.fill([0.5])
+    trial_writer = TrialWriter(address, small_study())
+    trial_writer.fill([0.5])
     books.read(address, "small")  # opens the file and lets it go in this process
     other = f"import sqlite3; c = sqlite3.connect({str(address.path)!r}); c.execute('SELECT 1 FROM trials'); c.close()"
     os.spawnlp(os.P_WAIT, "python3", "python3", "-c", other)
 
     assert Path(f"{address.path}-wal").exists()  # the last connection would have removed it
-    clerk.fill([0.75])
-    clerk.ledger.close()
+    trial_writer.fill([0.75])
+    trial_writer.ledger.close()
     assert [trial.value for trial in books.read(address, "small").trials] == [0.5, 0.75]
 
 
@@ -112,9 +112,9 @@ def test_a_study_that_cannot_be_read_hides_no_other_and_can_be_deleted(
     address: Address, optunas_own: BaseStorage
 ) -> None:
     for name in ("a", "bad", "c"):
-        clerk = Clerk(address, small_study(name=name))
-        clerk.fill([0.5])
-        clerk.ledger.close()
+        trial_writer = TrialWriter(address, small_study(name=name))
+        trial_writer.fill([0.5])
+        trial_writer.ledger.close()
     study = optuna.load_study(study_name="bad", storage=optunas_own)
     study.set_user_attr("hpo:study", {"name": "bad", "from": "a later version"})
 
@@ -134,9 +134,9 @@ def two_studies(folder: Path) -> Address:
     """A database with the studies "a" and "bad", of one trial each."""
     address = parse(f"sqlite:///{folder}/ledger")
     for name in ("a", "bad"):
-        clerk = Clerk(address, small_study(name=name))
-        clerk.fill([0.5])
-        clerk.ledger.close()
+        trial_writer = TrialWriter(address, small_study(name=name))
+        trial_writer.fill([0.5])
+        trial_writer.ledger.close()
     return address
 
 
@@ -177,16 +177,16 @@ def test_a_damaged_attribute_of_a_study_in_a_database_hides_no_other(tmp_path: P
     assert isinstance(heads["a"], dict)
     assert heads["bad"] == f"its attribute '{key}' is damaged"
     with pytest.raises(InputError, match=r"cannot be read: .*\nto delete it: hpo delete bad"):
-        Clerk(address, small_study(name="bad"))
+        TrialWriter(address, small_study(name="bad"))
     assert service.delete(address, "bad", tracking="none") == (1, False)
     assert books.names(address) == ["a"]
-    Clerk(address, small_study(name="a")).ledger.close()
+    TrialWriter(address, small_study(name="a")).ledger.close()
 
 
 def test_hpo_list_names_what_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "hpo.journal"
     for name in ("a", "bad"):
-        Clerk(parse(str(path)), small_study(name=name)).ledger.close()
+        TrialWriter(parse(str(path)), small_study(name=name)).ledger.close()
     store = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
     optuna.load_study(study_name="bad", storage=store).set_user_attr("hpo:study", {"name": "bad"})
 
@@ -203,7 +203,7 @@ def test_hpo_list_names_what_cannot_be_read(tmp_path: Path, capsys: pytest.Captu
 
 def test_reading_a_study_of_optuna_drops_no_lock_that_is_taken_afterwards(tmp_path: Path) -> None:
     address = parse(f"sqlite:///{tmp_path}/ledger")
-    Clerk(address, small_study()).ledger.close()
+    TrialWriter(address, small_study()).ledger.close()
 
     optuna_trials(address.url, "small", small_study().objectives)
 
@@ -271,10 +271,10 @@ def test_drivers_of_several_studies_may_make_and_write_one_database_at_once(tmp_
     """Each sees the file change, since the others empty the log, and takes none of them for a stranger."""
     program = (
         "import sys\nfrom hpo.ledger.address import parse\nfrom hpo.testing import small_study\n"
-        "from hpo.testing.ledgers import Clerk\n"
+        "from hpo.testing.ledgers import TrialWriter\n"
         "print('ready', flush=True)\nsys.stdin.readline()\n"
-        "clerk = Clerk(parse(sys.argv[1]), small_study(name=sys.argv[2]))\n"
-        "clerk.fill([number / 100 for number in range(100)])\nclerk.ledger.close()\n"
+        "trial_writer = TrialWriter(parse(sys.argv[1]), small_study(name=sys.argv[2]))\n"
+        "trial_writer.fill([number / 100 for number in range(100)])\nclerk.ledger.close()\n"
     )
     address, names = f"sqlite:///{tmp_path}/hpo.db", ("one", "two", "three")
     writers = [

@@ -361,7 +361,7 @@ def test_whoever_comes_first_completes_a_fork_that_was_killed(
         assert requests.ask(where, "new", "add", {"point": {"lr": 0.25}})["number"] == 4
     elif by == "import":
         mine = replace(finished(7, {"lr": 0.25}, 1.0), notes={FROM: ["row", "table", 7]})
-        transfers.bring_in(snapshots.read(where, "new").study, where, [mine], {}, word="row", strict=True)
+        transfers.import_trials(snapshots.read(where, "new").study, where, [mine], {}, word="row", strict=True)
     elif by == "copy":
         assert transfers.copy(where, "new", other).trials == 4
         assert [trial.origin for trial in read(other, "new")] == [trial.origin for trial in read(where, "new")]

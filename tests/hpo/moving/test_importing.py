@@ -223,7 +223,7 @@ def test_a_study_of_plain_optuna_is_read_whole_and_left_as_it_is(
         assert [report.step for report in trial.reports] == list(range(1, len(trial.reports) + 1))
         if original.state.is_finished() and trial.state is not State.FAILED:
             assert (trial.value, trial.state) == (original.value, original.state.name.lower())
-    chosen = transfers.bring_in(
+    chosen = transfers.import_trials(
         study_of("mine", space=SPACE), parse(str(tmp_path / "l")), found, {}, word="trial", strict=True
     )
     assert chosen.refused == [
@@ -248,7 +248,7 @@ def test_imported_equals_native(tmp_path: Path, sampler: str) -> None:
     named = {"name": sampler} | ({"round": 16} if sampler == "narrowing" else {})
     mine = study_of("mine", space=SPACE, sampler=named)
     found = optuna_trials(url, "theirs", {"loss": Direction.MINIMIZE})
-    assert len(transfers.bring_in(mine, where, found, {}, word="trial", strict=True).trials) == 49
+    assert len(transfers.import_trials(mine, where, found, {}, word="trial", strict=True).trials) == 49
 
     imported = snapshots.read(where, "mine").trials
 
@@ -278,7 +278,7 @@ def test_an_optuna_study_of_two_objectives(tmp_path: Path) -> None:
     mine = parse_study({**raw, "objectives": {"loss": "minimize", "acc": "maximize"}}, file="mine.toml")
     found = optuna_trials(url, "two", mine.objectives)
     where = parse(str(tmp_path / "l"))
-    assert transfers.bring_in(mine, where, found, {}, word="trial", strict=True).refused == []
+    assert transfers.import_trials(mine, where, found, {}, word="trial", strict=True).refused == []
     assert [t.values for t in snapshots.read(where, "mine").trials] == [tuple(t.values) for t in theirs.trials]
 
 

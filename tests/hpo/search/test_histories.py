@@ -242,7 +242,7 @@ class Real:
     def request(self, name: str, do: str, deaths: list[Any], **given: Any) -> None:
         with closing(RequestQueue(self.ledger, name)) as queue:
             request_id = queue.send(do, given)
-            self._again(lambda: requests.settle(self.ledger, name), deaths)
+            self._again(lambda: requests.answer_without_driver(self.ledger, name), deaths)
             answer = queue.answer(request_id)
             assert answer is not None
             queue.cancel(request_id)
@@ -256,7 +256,7 @@ class Real:
         def work() -> None:
             nonlocal begun
             if begun and by_name and new in names(self.ledger):
-                requests.settle(self.ledger, new)
+                requests.answer_without_driver(self.ledger, new)
             else:
                 begun = True
                 transfers.fork(study_of(new), self.ledger, name)
@@ -274,7 +274,7 @@ class Real:
             for trial in found
         ]
         study = snapshots.read(self.ledger, name).study
-        self._again(lambda: transfers.bring_in(study, self.ledger, found, {}, word="row", strict=True), deaths)
+        self._again(lambda: transfers.import_trials(study, self.ledger, found, {}, word="row", strict=True), deaths)
 
     def copy(self, name: str, deaths: list[Any]) -> None:
         self._again(lambda: transfers.copy(self.ledger, name, self.other), deaths)

@@ -135,7 +135,7 @@ def test_a_worker_that_never_says_that_it_started_is_killed_too(
         def poll(self, timeout: float) -> list[Event]:
             return [event for event in super().poll(timeout) if event.number or isinstance(event, Ended)]
 
-    monkeypatch.setattr("hpo.search.running.UNHEARD", 0.0)
+    monkeypatch.setattr("hpo.search.running.START_TIMEOUT", 0.0)
     executor = Stopped(lambda task: iter(curve(task)) if task.number else iter([None] * 100_000))
     run = search(address, small_study(trial={"timeout": 0.02, "retries": 0}, budget={"trials": 2}), executor)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hpo.study.expressions import FUNCTIONS, LONGEST, parse
+from hpo.study.expressions import FUNCTIONS, MAX_CHARACTERS, parse
 
 KINDS: dict[str, Any] = {
     "a": float,
@@ -83,7 +83,7 @@ def test_a_constraint_on_a_parameter_that_a_trial_does_not_have_holds() -> None:
         ("", "must be a comparison such as"),
         (3, "must be a comparison such as"),
         ("a <", "Python's parser: invalid syntax"),
-        ("a < " + "1" * LONGEST, "at most 1000 characters"),
+        ("a < " + "1" * MAX_CHARACTERS, "at most 1000 characters"),
         ("a + b", "this is a number"),
         ("data", "this is text"),
         ("aa < 3", "names 'aa', which is no parameter"),

@@ -12,7 +12,7 @@ import pytest
 from small_study import small_study
 
 from hpo.errors import InputError
-from hpo.pruners.halving import LONGEST, brackets
+from hpo.pruners.halving import MAX_CYCLE, brackets
 from hpo.search.advisor import Advisor
 from hpo.study import load
 from hpo.trial import REPEAT, State, Trial
@@ -143,8 +143,8 @@ def test_what_no_memory_holds_is_refused(table: dict[str, Any], message: str) ->
 
 
 def test_hyperband_over_billions_of_steps_is_made_at_once_and_begins_as_the_whole_cycle() -> None:
-    assert len(brackets(1, 2**53, 2)) == LONGEST
-    assert brackets(1, 9, 3) == brackets(1, 9, 3)[:LONGEST]
+    assert len(brackets(1, 2**53, 2)) == MAX_CYCLE
+    assert brackets(1, 9, 3) == brackets(1, 9, 3)[:MAX_CYCLE]
 
 
 def test_a_list_that_is_repeated_without_end_is_counted_at_once() -> None:
