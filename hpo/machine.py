@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import unquote
 
+from hpo.errors import InputError
+
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -103,6 +105,13 @@ def _set(given: Mapping[str, str | None]) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+
+
+def no_port(host: str, port: int, error: OSError) -> InputError:
+    """The error that a port cannot be listened on; asyncio and Python add words of their own to the system's."""
+    why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
+    rule = f"cannot listen on {host}:{port}: {why}; choose another --port"
+    return InputError.about("--port", rule, port)
 
 
 def normalize_environment() -> None:

@@ -22,6 +22,7 @@ from hpo import requests
 from hpo.errors import HpoError, InputError, StorageError
 from hpo.ledger import snapshots
 from hpo.ledger.address import Address
+from hpo.machine import no_port
 from hpo.search.request import LEASE_SECONDS, ONE_OF, REQUESTS
 from hpo.text import suggest
 
@@ -85,7 +86,7 @@ def server(where: Address, name: str, token: str, port: int) -> Server:
     try:
         return Server(where, name, token, port)
     except OSError as error:
-        raise InputError(f"--port: cannot listen on 127.0.0.1:{port}: {error.strerror}", key="--port") from None
+        raise no_port("127.0.0.1", port, error) from None
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -242,4 +242,5 @@ def _save(file: Path, data: bytes) -> None:
         else:
             write_whole(file, data)
     except OSError as error:
-        raise InputError(f"--out: cannot write {file}: {error.strerror}", key="--out", value=str(file)) from None
+        how = "make its folder, or name another file" if not file.parent.is_dir() else "name another file"
+        raise InputError.about("--out", f"cannot write {file}: {error.strerror}; {how}", str(file)) from None

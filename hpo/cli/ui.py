@@ -18,7 +18,7 @@ import typer
 from hpo.cli.options import Tracking, complete_name, read_name
 from hpo.cli.text import browsed, write
 from hpo.errors import InputError, TrackingError
-from hpo.machine import without_database
+from hpo.machine import no_port, without_database
 from hpo.text import redact
 from hpo.tracking import DEFAULT_TRACKING, check
 
@@ -154,9 +154,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        raise InputError(
-            f"--port: cannot listen on {host}:{port}: {error.strerror or error}", key="--port", value=port
-        ) from None
+        raise no_port(host, port, error) from None
 
 
 def _reachable(host: str) -> str:

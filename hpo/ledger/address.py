@@ -138,7 +138,7 @@ def _broken_rule(kind: str, path: Path, name: Path, *, create: bool) -> str | No
         with closing(sqlite3.connect(f"file:{quote(os.fsencode(path))}?immutable=1", uri=True)) as connection:
             connection.execute("PRAGMA schema_version")
     except sqlite3.DatabaseError:
-        return f"{name} is not a SQLite database; name another file, or, for a journal, write its path alone"
+        return f"{name} is not a SQLite database; name another file"
     return None
 
 

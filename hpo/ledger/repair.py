@@ -56,7 +56,8 @@ def repair(path: Path) -> Repair:
         with appending(path) as file:
             recovered = _Recovered(path.read_bytes())
             if not recovered.records and path.stat().st_size:
-                raise StorageUnusable(f"storage: {path} has no sound line of an Optuna journal; it is left as it is")
+                rule = f"{path} has no sound line of an Optuna journal; it is left as it is"
+                raise StorageUnusable.about("--repair", rule, str(path))
             for study in recovered.replay.get_all_studies():
                 if holder := lock.holder(Address("journal", str(path), path), study.study_name):
                     raise StudyLocked(f"study {study.study_name!r} is being run by {holder}; stop it before the repair")
@@ -72,7 +73,9 @@ def repair(path: Path) -> Repair:
                     os.fsync(new.fileno())
                 draft.replace(path.resolve())
     except OSError as error:
-        raise StorageUnusable(f"storage: {path} cannot be repaired: {error}") from error
+        there = "make it, and its folder, writable" if path.exists() else "name a journal that is there"
+        rule = f"{path} cannot be repaired: {error.strerror or error}; {there}"
+        raise StorageUnusable.about("--repair", rule, str(path)) from error
     trials = sum(len(recovered.replay.get_all_trials(s._study_id, None)) for s in recovered.replay.get_all_studies())
     return Repair(len(recovered.records), len(recovered.replay.get_all_studies()), trials, recovered.changes, copy)
 

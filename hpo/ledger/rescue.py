@@ -35,4 +35,4 @@ def rescue(gone: LedgerGone, store: Journal | Sql) -> str:
             return f"what it held is saved in {copy}: move that to {gone.path}, and run the same command again"
         except OSError as error:
             why = error
-    return f"what it held could not be saved: {why}"
+    return f"what it held could not be saved: {why}; put a copy back, or begin anew with the same command"

@@ -70,7 +70,10 @@ def _drawn(
     else:
         if not held:
             texts = ", ".join(constraint.text for constraint in space.constraints)
-            raise SearchFailed(f"no point was found that satisfies constraints.parameters: {texts}")
+            raise SearchFailed(
+                f"no point was found that satisfies constraints.parameters: {texts}; loosen them in a study of another "
+                "name, which can begin with these trials (hpo fork)"
+            )
     params = min(held, key=lambda point: _distance(space, point, wanted))
     for name, value in space.encode(params).items():
         distribution = space[name].distribution()

@@ -68,7 +68,10 @@ def read_constraints(
     constraints = tuple(read_value(here, text, lambda text: parse(text, kinds, fixed)) for text in values["parameters"])
     constrained = replace(space, constraints=constraints)
     if constraints and not constrained.share() and not _any_point(constrained):
-        rule = f"at least one point must satisfy all of them; none of {TRIES:,} random points does"
+        rule = (
+            f"at least one point must satisfy all of them; none of {TRIES:,} random points does (loosen them, or widen "
+            "the space)"
+        )
         raise here.error(rule, values["parameters"])
     bounds = {metric: _bounds(place / "metrics" / metric, metric, raw) for metric, raw in values["metrics"].items()}
     return constrained, bounds, {key: value for key, value in values.items() if value}

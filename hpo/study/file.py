@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +107,21 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Study:
             override(raw, text)
         return replace(parse(raw, file=f"{path}{WITH_SET}", source=source), unchanged=unchanged)
     except OSError as error:
-        raise Place(str(path)).error(f"cannot be read: {error.strerror}") from None
+        hint = _beside(Path(path)) if isinstance(error, FileNotFoundError) else ""
+        raise Place(str(path)).error(f"cannot be read: {error.strerror}{hint}") from None
     except ValueError as error:  # a syntax error, bytes that are no UTF-8, a number of thousands of digits
         raise Place(str(path)).error(f"is not valid TOML: {error}") from None
     except RecursionError:
         raise Place(str(path)).error("is nested too deeply") from None
+
+
+def _beside(path: Path) -> str:
+    """What to do about a study file that is not there: another one has nearly its name, or there is none yet."""
+    with suppress(OSError):
+        stems = [other.stem for other in path.parent.glob("*.toml")]
+        if found := get_close_matches(path.stem, stems, n=1):
+            return f"; did you mean {path.with_name(found[0])}.toml?"
+    return f"; to write one: hpo init {path if path.suffix == '.toml' else path.name + '.toml'}"
 
 
 def parse(raw: Mapping[str, Any], *, file: str, source: str = "", folder: str | None = None) -> Study:

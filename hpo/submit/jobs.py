@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from hpo.errors import ClusterError, ClusterUnusable, HpoError, InputError
 from hpo.machine import expand
+from hpo.text import redact
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -185,10 +186,14 @@ class Jobs:
         except AuthenticationError as error:
             if "Missing" in str(error):
                 how = "set RAY_AUTH_TOKEN_PATH to the file that holds it, or RAY_AUTH_TOKEN"
-                raise ClusterUnusable(f"--address: {self.address} asks for a token: {how}") from None
-            raise ClusterUnusable(f"--address: {self.address} does not accept this token") from None
+                raise ClusterUnusable.about(
+                    "--address", f"{self.address} asks for a token: {how}", self.address
+                ) from None
+            rule = f"{self.address} does not accept this token; put the cluster's into RAY_AUTH_TOKEN_PATH's file"
+            raise ClusterUnusable.about("--address", rule, self.address) from None
         except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise ClusterUnusable(f"--address: no Ray jobs API at {self.address}: {_line(error)}") from None
+            rule = f"no Ray jobs API at {self.address}: {_line(error)}; give the head's dashboard, http://HEAD:8265"
+            raise ClusterUnusable.about("--address", rule, self.address) from None
 
 
 def _run(tail: Coroutine[Any, Any, None]) -> bool:
@@ -208,13 +213,17 @@ def _reach(address: str) -> None:
         if not parts.hostname:
             raise ValueError
     except (ValueError, KeyError):
-        raise ClusterUnusable(f"--address: must be the head's dashboard, http://HEAD:8265, got {address!r}") from None
+        rule = "must be the head's dashboard, http://HEAD:8265"
+        raise ClusterUnusable.about("--address", rule, redact(repr(address)), got=True) from None
     if parts.username or parts.password:
-        raise ClusterUnusable("--address: must hold no password; a cluster's token goes into RAY_AUTH_TOKEN_PATH")
+        raise ClusterUnusable.about(
+            "--address", "must hold no password; a cluster's token goes into RAY_AUTH_TOKEN_PATH"
+        )
     try:
         socket.create_connection((parts.hostname, port), CONNECT_TIMEOUT).close()
     except OSError as error:
-        raise ClusterUnusable(f"--address: nothing answers at {address}: {error.strerror or error}") from None
+        rule = f"nothing answers at {address}: {error.strerror or error}; start the cluster, or correct the address"
+        raise ClusterUnusable.about("--address", rule, address) from None
 
 
 def _find_token() -> None:
@@ -224,9 +233,12 @@ def _find_token() -> None:
     if path and not os.environ.get("RAY_AUTH_TOKEN"):
         try:
             if not Path(path).read_text().strip():
-                raise ClusterUnusable(f"RAY_AUTH_TOKEN_PATH: {path} is empty")
+                rule = f"{path} is empty; write the cluster's token into it"
+                raise ClusterUnusable.about("RAY_AUTH_TOKEN_PATH", rule, path)
         except (OSError, UnicodeDecodeError) as error:
-            raise ClusterUnusable(f"RAY_AUTH_TOKEN_PATH: {path} cannot be read: {error}") from None
+            why = getattr(error, "strerror", None) or error
+            rule = f"{path} cannot be read: {why}; name the file that holds the cluster's token"
+            raise ClusterUnusable.about("RAY_AUTH_TOKEN_PATH", rule, path) from None
     if path or os.environ.get("RAY_AUTH_TOKEN"):
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 

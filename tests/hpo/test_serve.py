@@ -66,7 +66,8 @@ def test_a_study_is_run_over_http(port: int) -> None:
         assert post(port, "tell", trial=number, report={"step": 1, "score": 0.5})[1]["stop"] is False
         told = post(port, "tell", trial=number, value=0.75, lease=asked["lease"])
         assert told == (200, {"number": number, "state": "complete", "value": 0.75, "stop": False})
-    assert post(port, "ask") == (200, {"number": None, "why": "the budget is spent: 2 trials"})
+    why = "the budget is spent: 2 trials; to raise the budget: hpo set small budget.trials=3"
+    assert post(port, "ask") == (200, {"number": None, "why": why})
     status, head = send(port, "/")
     assert (status, head["state"], head["trials"]["complete"]) == (200, "complete", 2)
 
@@ -215,7 +216,7 @@ def test_a_token_is_kept_in_a_file_of_the_users_own(tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_taken_is_refused(address: Address, port: int) -> None:
-    with pytest.raises(InputError, match=f"--port: cannot listen on 127.0.0.1:{port}: "):
+    with pytest.raises(InputError, match=f"--port: cannot listen on 127.0.0.1:{port}: .*; choose another --port"):
         serve.server(address, "small", TOKEN, port)
 
 

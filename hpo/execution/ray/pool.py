@@ -123,7 +123,7 @@ class RayExecutor:
         if cluster.capacity(resources) == 0:
             raise ClusterUnusable(
                 f"workers: no node has what one worker asks for: {cluster.in_words(cluster.needs(resources))}; "
-                f"the nodes have: {cluster.inventory(resources)}"
+                f"the nodes have: {cluster.inventory(resources)}; ask for less in [workers], or add a node that has it"
             )
         self._job = job
         self._resources = resources
@@ -258,7 +258,10 @@ class RayExecutor:
         except RayError as error:
             self._failed_starts += 1
             if self._failed_starts >= MOST_FAILED_STARTS:
-                raise ClusterError(f"no worker can start: {_in_words(error, 'the worker')}") from error
+                why = _in_words(error, "the worker")
+                raise ClusterError(
+                    f"no worker can start: {why}; to see more: the same command with --verbose"
+                ) from error
             self._replace(slot)
         else:
             self._failed_starts = 0
@@ -270,7 +273,8 @@ class RayExecutor:
         self._failed_starts += 1
         if self._failed_starts >= MOST_FAILED_STARTS:
             raise ClusterError(
-                f"Ray does not stay up on this machine: its {part} has died, {MOST_FAILED_STARTS} times in a row"
+                f"Ray does not stay up on this machine: its {part} has died, {MOST_FAILED_STARTS} times in a row; "
+                "use fewer workers (--workers), or none of Ray with --workers 0"
             )
         running = [(slot.task, slot.reason) for slot in self._slots if slot.task is not None]
         self._slots.clear()

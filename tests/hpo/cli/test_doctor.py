@@ -112,7 +112,8 @@ def test_doctor_leaves_a_check_behind_that_hangs(hpo: CommandLine, monkeypatch: 
 def test_doctor_tests_the_tracking_file(hpo: CommandLine) -> None:
     assert hpo("doctor", "--json").json["tracking"] == "sqlite:///mlflow.db: usable"
     (hpo.folder / "mlflow.db").write_text("Dear diary\n")
-    assert hpo("doctor", "--json").json["tracking"] == "sqlite:///mlflow.db: mlflow.db is not a SQLite database"
+    said = "sqlite:///mlflow.db: mlflow.db is not a SQLite database; name another file"
+    assert hpo("doctor", "--json").json["tracking"] == said
 
 
 def test_doctor_tests_ray_address(hpo: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,6 +199,11 @@ def test_only_a_journal_is_repaired(hpo: CommandLine, address: str) -> None:
     refused = hpo("doctor", "--repair", address, code=2).err
     assert refused.startswith("hpo: --repair: must be a journal; a database is repaired by its own tools")
     assert "secret" not in refused
+
+
+def test_a_journal_to_repair_that_is_not_there_is_said_in_words(hpo: CommandLine) -> None:
+    said = "hpo: --repair: nope.journal cannot be repaired: No such file or directory; name a journal that is there\n"
+    assert hpo("doctor", "--repair", "nope.journal", code=2).err == said
 
 
 def test_a_journal_is_repaired_under_the_name_that_was_typed(hpo: CommandLine) -> None:

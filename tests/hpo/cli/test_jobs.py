@@ -153,7 +153,7 @@ def test_without_a_token_or_with_a_wrong_one_nobody_gets_in(laptop: Laptop, clus
             "or RAY_AUTH_TOKEN\n"
         )
     assert laptop("jobs", code=2, RAY_AUTH_TOKEN="0" * 64).err == (
-        f"hpo: --address: {cluster.url} does not accept this token\n"
+        f"hpo: --address: {cluster.url} does not accept this token; put the cluster's into RAY_AUTH_TOKEN_PATH's file\n"
     )
 
 
@@ -293,7 +293,7 @@ BIG = ["--set", "workers.resources={ bigmem = 1 }", "--set", "workers.cpus=0.5"]
 
 def test_a_resource_that_no_node_has_is_said_to_who_submits(laptop: Laptop) -> None:
     refused = laptop.submit("big", *BIG, code=2).err
-    lacking = "hpo: workers: no node has what one worker asks for: 0.5 CPUs, 1 bigmem; the nodes have: 2 CPUs\n"
+    lacking = "hpo: workers: no node has what one worker asks for: 0.5 CPUs, 1 bigmem; the nodes have: 2 CPUs; "
     assert lacking in refused
 
 

@@ -442,7 +442,11 @@ def test_a_finished_study_needs_no_cluster(hpo: CommandLine) -> None:
 
 
 def test_a_study_file_that_is_not_there_is_named(hpo: CommandLine) -> None:
-    assert hpo("run", "none.toml", *QUICK, code=2).err == "hpo: none.toml: cannot be read: No such file or directory\n"
+    said = "cannot be read: No such file or directory; to write one: hpo init none.toml\n"
+    assert hpo("run", "none.toml", *QUICK, code=2).err == f"hpo: none.toml: {said}"
+    for typed in ("s", "s.tml", "s.json"):
+        ended = hpo("run", typed, *QUICK, code=2)
+        assert ended.err == f"hpo: {typed}: cannot be read: No such file or directory; did you mean s.toml?\n"
 
 
 def test_the_study_file_may_stand_elsewhere(hpo: CommandLine, tmp_path: Path) -> None:

@@ -107,7 +107,8 @@ def test_trials_that_ran_again_are_not_counted_twice(hpo: CommandLine) -> None:
 def test_a_study_file_stands_for_the_name_in_it(hpo: CommandLine, command: str) -> None:
     hpo.run()
     assert hpo(command, "s.toml", "--json").json == hpo(command, "small", "--json").json
-    assert hpo(command, "./none.toml", code=2).err == "hpo: none.toml: cannot be read: No such file or directory\n"
+    said = "hpo: none.toml: cannot be read: No such file or directory; to write one: hpo init none.toml\n"
+    assert hpo(command, "./none.toml", code=2).err == said
 
 
 def test_a_ledger_without_studies_says_how_to_make_one(hpo: CommandLine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import os
@@ -274,7 +275,8 @@ def test_a_port_in_use_is_said_at_once(hpo: CommandLine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         ended = hpo("ui", "--port", str(port), code=2)
-    assert f"hpo: --port: cannot listen on 127.0.0.1:{port}: " in ended.err
+    said = f"hpo: --port: cannot listen on 127.0.0.1:{port}: {os.strerror(errno.EADDRINUSE)}; choose another --port\n"
+    assert ended.err == said
 
 
 def test_without_runs_it_says_how_to_make_some(hpo: CommandLine) -> None:

@@ -36,7 +36,7 @@ def constrained(*texts: str, **changes: Any) -> Any:
         ({"parameters": ["layers < 1"]}, "at least one point must satisfy all of them"),
         (
             {"parameters": ["layers < 4", "layers > 5"]},
-            'none of 10,000 random points does, got ["layers < 4", "layers > 5"]',
+            'none of 10,000 random points does (loosen them, or widen the space), got ["layers < 4", "layers > 5"]',
         ),
     ],
 )

@@ -248,7 +248,8 @@ def test_a_date_is_refused_where_json_has_none(file: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "none.toml") == "cannot be read: No such file or directory"
+    path = tmp_path / "none.toml"
+    assert refusal(path) == f"cannot be read: No such file or directory; to write one: hpo init {path}"
     assert refusal(tmp_path) == "cannot be read: Is a directory"
 
 

@@ -91,7 +91,10 @@ def test_a_resource_that_no_node_has_is_said_at_once(ray_here: None) -> None:
     ):
         with pytest.raises(InputError) as caught:
             RayExecutor(JOB, 1, needs)
-        assert str(caught.value) == (f"workers: no node has what one worker asks for: {asked}; the nodes have: 2 CPUs")
+        assert str(caught.value) == (
+            f"workers: no node has what one worker asks for: {asked}; the nodes have: 2 CPUs; "
+            "ask for less in [workers], or add a node that has it"
+        )
 
 
 @pytest.mark.slow
