@@ -6,7 +6,7 @@ import copy
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from html import escape
@@ -204,6 +204,8 @@ def run(
     """
     if workers is not None:
         argument("workers", workers, Integral, "must be a whole number, 0 or more, or None", low=0)
+    if address is not None:
+        argument("address", address, str, "must be text, or None")
     _import_optuna()
     parsed = _study(study, overrides, keys)
     where = parse(_chosen("storage", storage, "HPO_STORAGE", DEFAULT_STORAGE))
@@ -226,7 +228,9 @@ def _study(
         rule = "keys of a study go beside a function, not beside a file or a mapping"
         raise InputError(f"{', '.join(keys)}: {rule}", key=next(iter(keys)), rule=rule)
     argument("study", given, (str, Path, Mapping), "must be a study file's path, a mapping or a function")
-    argument("overrides", overrides, (list, tuple), 'must be a list of "key=value" texts')
+    rule = 'must be a list of "key=value" texts'
+    argument("overrides", overrides, () if isinstance(overrides, str | Mapping) else Iterable, rule)
+    overrides = list(overrides)
     for text in overrides:
         argument("overrides", text, str, 'must hold "key=value" texts')
     if not isinstance(given, Mapping):

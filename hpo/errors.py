@@ -14,8 +14,8 @@ HpoError                     exit code 1: the study, the ledger, Ray or MLflow f
     ├── StudyLocked          another process is running the study
     ├── StudyConflict        the ledger's study of this name was made from another file
     ├── StorageUnusable      (a StorageError too) found before anything was started
-    ├── ClusterUnusable      (a ClusterError too) found before any trial was started: that nothing answers, or that no
-    │                        node has what a worker asks for, which is known when the ledger has the study
+    ├── ClusterUnusable      (a ClusterError too) found before any trial was started: that nothing answers; with `auto`,
+    │                        or where no node has what a worker asks for, when the ledger has the study already
     └── MissingExtra         an optional package is not installed
 """
 

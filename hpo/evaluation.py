@@ -18,6 +18,7 @@ from hpo.study import Study
 from hpo.study.constraints import missing_best
 from hpo.study.fields import show
 from hpo.text import number, redact
+from hpo.tracking import check as check_tracking
 from hpo.trial import Trial, counts_as_best, numbered
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def evaluate(
     from hpo.ledger import snapshots
 
     tracking = absolute_uri(tracking)
+    check_tracking(tracking)
     snapshot = snapshots.read(where, name)
     trial = _choose(snapshot, trial_number, preference)
     if snapshot.evaluations and not again:

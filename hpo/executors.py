@@ -66,7 +66,7 @@ class Executors:
             self._workers = int(workers or 0)
 
     @property
-    def abroad(self) -> bool:
+    def uses_cluster(self) -> bool:
         """Whether a cluster is named that is to run the trials."""
         return self._workers != 0 and (self._address or os.environ.get("RAY_ADDRESS") or "local") != "local"
 
@@ -76,7 +76,7 @@ class Executors:
         Raises:
             ClusterUnusable: When there is none.
         """
-        if self.abroad:
+        if self.uses_cluster:
             from hpo.execution.ray import address
 
             address.check(self._address)
@@ -124,7 +124,7 @@ class Executors:
 
     def nodes(self) -> Nodes | None:
         """The nodes of the cluster, which hold folders of trials; None where all trials run on this machine."""
-        if not (self._shared and self._workers != 0 if self._started else self.abroad):
+        if not (self._shared and self._workers != 0 if self._started else self.uses_cluster):
             return None
         from hpo.execution.ray.nodes import RayNodes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -29,13 +30,18 @@ def absolute(path: str | Path) -> Path:
 
 def absolute_uri(uri: str) -> str:
     """A tracking store's address of which this is true too: ``sqlite:///PATH``, a folder, or a server's address."""
-    scheme, separator, rest = uri.partition("://")
-    if not separator:
-        return uri if uri in ("", "none", "databricks", "uc") or uri.startswith("file:") else str(absolute(uri))
-    if scheme != "sqlite" or not rest.startswith("/") or rest == "/:memory:":
+    if not scheme_of(uri):
+        return uri if uri in ("", "none", "databricks") else str(absolute(uri))
+    if not uri.startswith("sqlite:///") or uri == "sqlite:///:memory:":
         return uri
-    path, question, options = rest[1:].partition("?")
+    path, question, options = uri.removeprefix("sqlite:///").partition("?")
     return f"{sqlite_uri(sqlite_path(uri))}{question}{options}" if path else uri
+
+
+def scheme_of(uri: str) -> str:
+    """What stands before the first ``:`` of an address, in lower case; empty for a path."""
+    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", uri)
+    return found[1].lower() if found else ""
 
 
 def sqlite_path(uri: str) -> Path:

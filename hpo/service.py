@@ -199,7 +199,7 @@ def run(
 
 def _check_cluster(study: Study, where: Address, executors: Executors) -> None:
     """Refuses a cluster that does not answer before the ledger has the study; a finished study needs no cluster."""
-    if executors.abroad:
+    if executors.uses_cluster:
         from hpo.ledger import snapshots
 
         there = where.path is None or where.path.exists()
@@ -292,6 +292,7 @@ def delete(where: Address, name: str, tracking: str) -> tuple[int, bool]:
     from hpo.search.folders import forget
 
     tracking = absolute_uri(tracking)
+    check_tracking(tracking)
     uid = snapshots.uid(where, name)
     count = snapshots.delete(where, name)
     forget(where.folder, name, uid, to_stderr)

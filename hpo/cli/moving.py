@@ -224,14 +224,22 @@ def export(
     write(f"{file}: {len(rows)} {'reports' if reports else 'trials'} of {name}\n")
 
 
+# What a file's ending may say.
+_FORMATS = ("csv", "parquet", "json")
+
+
 def _format(file: Path | None, asked: str | None) -> str:
     """The format of a table: what was asked for, else what a file's ending says, else CSV."""
     ending = file.suffix.lower().removeprefix(".") if file else ""
-    said = ending if ending in ("csv", "parquet", "json") else None
-    if asked and said and asked != said:
-        rule = f"is no name for {asked}; leave out --{asked} to write {said}, or give the file another ending"
+    by_ending = ending if ending in _FORMATS else None
+    rule = None
+    if asked and by_ending and asked != by_ending:
+        rule = f"is no name for {asked}; leave out --{asked} to write {by_ending}, or give the file another ending"
+    elif file and not (asked or by_ending) and any(f".{kind}." in file.name.lower() for kind in _FORMATS):
+        rule = "would hold a plain table under that name; end it in .csv, .parquet or .json"
+    if rule:
         raise InputError(f"--out: {file} {rule}", key="--out", rule=rule, value=str(file))
-    return asked or said or "csv"
+    return asked or by_ending or "csv"
 
 
 def _save(file: Path, data: bytes) -> None:

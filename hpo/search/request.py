@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpo.errors import InputError
+from hpo.study.budget import BudgetMeter
 from hpo.study.fields import ABSENT, Place, read_value, show
 from hpo.trial import Trial, known_numbers, numbered
 
@@ -122,6 +124,9 @@ class Request:
         """Why no more trials may begin, in words, and what to do; None where they may."""
         if (why := _spent(search)) is None:
             return None
+        limit = search.study.resolved["budget"].get("trials", sys.maxsize)
+        if search.remaining <= 0 and BudgetMeter.counted(search.trials) < limit:
+            return f"{why}, and the {search.study.sampler.algorithm.list_name} has no more points"
         trials = f"trials={(search.study.budget.trials or len(search.trials)) + 1}"
         key = trials if search.remaining <= 0 else "KEY=VALUE"  # another limit than that of trials
         return f"{why}; to raise the budget: hpo set {self.study} budget.{key}"

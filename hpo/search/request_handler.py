@@ -22,7 +22,7 @@ from hpo.search.leases import Leases
 from hpo.search.request import Request
 from hpo.search.running import Running
 from hpo.study.edits import WORKERS, edited, from_json, holding, undone, workers
-from hpo.study.fields import Place, boolean, text
+from hpo.study.fields import Place, boolean, show, text
 from hpo.study.points import read_point
 from hpo.text import for_json
 from hpo.trial import BY_HAND, RETRY_OF, State, Trial
@@ -89,8 +89,7 @@ class RequestHandler:
         except SearchFailed as error:  # the trial's end is recorded; that the search has failed is for the driver
             failed, answer = error, {"done": self._leases.told(request)}
         except InputError as error:
-            about = {name: getattr(error, name) for name in ("file", "key", "rule", "value")}
-            answer = {"refused": str(error), "about": json.loads(json.dumps(for_json(about), default=str))}
+            answer = {"refused": str(error), "about": _about(error)}
         except HpoError:
             raise
         except Exception as error:  # a request that crashed this writer would crash each one after it
@@ -246,3 +245,12 @@ def _numbers(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise ValueError("must be a list of trials' numbers")
     return [item for index, item in enumerate(value) if item not in value[:index]]
+
+
+def _about(error: InputError) -> dict[str, Any]:
+    """What an error says of the input, as JSON can hold it."""
+    about = {name: getattr(error, name) for name in ("file", "key", "rule", "value")}
+    try:
+        return dict(json.loads(json.dumps(for_json(about), default=str)))
+    except (ValueError, TypeError, RecursionError):  # a number of thousands of digits, a key that is no text
+        return about | {"value": show(error.value)}

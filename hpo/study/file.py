@@ -121,7 +121,7 @@ def _beside(path: Path) -> str:
         stems = [other.stem for other in path.parent.glob("*.toml")]
         if found := get_close_matches(path.stem, stems, n=1):
             return f"; did you mean {path.with_name(found[0])}.toml?"
-    return f"; to write one: hpo init {path if path.suffix == '.toml' else path.name + '.toml'}"
+    return f"; to write one: hpo init {path if path.suffix == '.toml' else path.with_name(path.name + '.toml')}"
 
 
 def parse(raw: Mapping[str, Any], *, file: str, source: str = "", folder: str | None = None) -> Study:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from hpo.errors import InputError
+from hpo.machine import scheme_of
 from hpo.text import redact, suggest
 from hpo.trial import StudyState, Trial
 
@@ -20,7 +21,8 @@ FOLDERS = "MLFLOW_ALLOW_FILE_STORE"
 
 
 # The kinds of stores that MLflow knows itself; plugins add others, and a database may name its driver.
-KINDS = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks", "databricks-uc", "uc", "file")
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+KINDS = (*DATABASES, "http", "https", "databricks")
 
 
 def check(tracking: str) -> None:
@@ -30,12 +32,12 @@ def check(tracking: str) -> None:
         InputError: For a folder, unless MLflow's own variable allows it; and for a kind of store that neither MLflow
             nor a plugin of MLflow has.
     """
-    scheme, separator, _ = tracking.lower().partition("://")
-    kind = scheme.partition("+")[0]
-    if separator and kind not in KINDS and scheme not in _of_plugins():
-        rule = f"MLflow has no store for {scheme}://{suggest(kind, KINDS)}"
+    scheme = scheme_of(tracking)
+    kind = scheme.partition("+")[0] if scheme.startswith(DATABASES) else scheme
+    if kind not in ("", "file", *KINDS) and scheme not in _of_plugins():
+        rule = f"MLflow has no store for {scheme}:{suggest(kind, KINDS)}"
         raise InputError.about("--tracking", rule, redact(tracking), got=True)
-    is_folder = tracking.startswith("file:") or ("://" not in tracking and tracking not in ("none", "databricks"))
+    is_folder = kind == "file" or (not kind and tracking not in ("none", "databricks"))
     if is_folder and os.environ.get(FOLDERS, "").lower() not in ("true", "1"):
         raise InputError(
             f"--tracking: MLflow no longer writes to folders by default, got {tracking!r}; use {DEFAULT_TRACKING}, "

@@ -61,7 +61,7 @@ def test_a_study_file_is_run_with_overrides_and_reported(folder: Path) -> None:
         'name = "quadratic"\nobjective = "quadratic:objective"\nmetric = "loss"\ndirection = "minimize"\n'
         "budget.trials = 9\nspace.lr = { low = 0.1, high = 1.0 }\n"
     )
-    result = hpo.run("study.toml", overrides=["budget.trials=2"], workers=0, tracking="none", quiet=True)
+    result = hpo.run("study.toml", overrides=iter(["budget.trials=2"]), workers=0, tracking="none", quiet=True)
     assert len(result.trials) == 2
     assert result.report(folder / "report").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert len(result.figure("best_so_far").axes) == 1
@@ -227,6 +227,7 @@ def test_bad_input_is_said_before_anything_starts(folder: Path) -> None:
         *[("workers", value, "must be a whole number, 0 or more, or None") for value in ("many", 1.5, -2, True)],
         ("storage", 3, "must be text, or None"),
         ("tracking", 3, "must be text, or None"),
+        ("address", 3, "must be text, or None"),
         *[("study", value, "must be a study file's path, a mapping or a function") for value in (None, 5)],
         *[("overrides", value, 'must be a list of "key=value" texts') for value in ({"budget.trials": 2}, "a=1", 3)],
         ("overrides", [3], 'must hold "key=value" texts'),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 
@@ -12,11 +13,12 @@ from hpo.errors import ClusterUnusable
 # ends this process.
 ANSWER = 5.0
 
+_HOST_AND_PORT = re.compile(r"\S+:\d+")
 # HTTP/2's frame of settings, here with none: its length, its type (4), flags and a stream's number.
 _SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 
 
-def found(address: str | None) -> tuple[str | None, str]:
+def resolve(address: str | None) -> tuple[str | None, str]:
     """The cluster's address, or None for this machine; and what it comes from, for messages.
 
     Args:
@@ -42,18 +44,20 @@ def check(address: str | None) -> None:
     Raises:
         ClusterUnusable: When it is of the wrong kind, or no Ray answers there.
     """
-    there, source = found(address)
+    there, source = resolve(address)
     loaded = sys.modules.get("ray")
     if there in (None, "auto") or (loaded is not None and loaded.is_initialized()):
         return
     assert there is not None
     try:
+        if "://" not in there and not _HOST_AND_PORT.fullmatch(there):
+            raise ValueError("an address is HOST:PORT, auto or local")
         check_reachable(there)
     except (OSError, ValueError, OverflowError) as error:
-        raise silent(source, there, error) from error
+        raise no_answer(source, there, error) from error
 
 
-def silent(source: str, there: str, error: BaseException) -> ClusterUnusable:
+def no_answer(source: str, there: str, error: BaseException) -> ClusterUnusable:
     """The error that no cluster answers."""
     rule = (
         f"no Ray cluster answers at {there}: {' '.join(str(error).split())}; start one (ray start --head), "

@@ -27,7 +27,7 @@ from ray.exceptions import RpcError
 from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_list, _internal_kv_put
 
 from hpo.errors import ClusterUnusable
-from hpo.execution.ray import address as where
+from hpo.execution.ray import address as cluster_address
 from hpo.execution.ray import local
 from hpo.execution.ray.address import ANSWER
 from hpo.study.workers import Resources
@@ -56,7 +56,7 @@ def start(address: str | None, workers: int, resources: Resources, *, verbose: b
             of this process uses Ray.
     """
     global _found
-    there, source = where.found(address)
+    there, source = cluster_address.resolve(address)
     if not _in_use.acquire(blocking=False):
         raise ClusterUnusable(
             "another search of this process uses Ray: run one after the other, run each in a process of its own, or "
@@ -89,11 +89,11 @@ def _connect_or_start(address: str | None, source: str, workers: int, resources:
     # What Ray takes "auto" for: the cluster that was started last, which may have ended since.
     there = find_bootstrap_address(None) or "" if address == "auto" else address
     try:
-        where.check_reachable(there)
+        cluster_address.check_reachable(there)
         with local.keeping_sigterm():
             ray.init(address=address, **options)
     except (OSError, ValueError, RuntimeError, OverflowError) as error:
-        raise where.silent(source, there or address, error) from error
+        raise cluster_address.no_answer(source, there or address, error) from error
     return True
 
 

@@ -86,6 +86,13 @@ def test_again_is_recorded_too(sealed: CommandLine, folder: Path) -> None:
     assert second["metrics"] == {"test_loss": 2.0 * book(folder).trials[3].params["x"]}
 
 
+def test_a_tracking_store_that_cannot_be_is_refused_before_the_access(sealed: CommandLine, folder: Path) -> None:
+    sealed("run", "study.toml", "--workers", "0", "--tracking", "none")
+    assert "MLflow has no store for s3:" in sealed("evaluate", "sealed", "--tracking", "s3://b/x", code=2).err
+    assert not book(folder).evaluations
+    assert sealed("evaluate", "sealed", "--json", "--tracking", "none").json["metrics"]
+
+
 def test_an_access_that_fails_is_recorded_as_an_access(sealed: CommandLine, folder: Path) -> None:
     (folder / "study.toml").write_text(STUDY.replace(":evaluate", ":broken"))
     sealed("run", "study.toml", "--workers", "0", "--tracking", "none")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
@@ -13,6 +14,7 @@ from command_line import QUICK, CommandLine
 
 from hpo.ledger import lock, snapshots
 from hpo.ledger.address import Address, parse
+from hpo.machine import absolute_uri
 from hpo.tracking import check as check_tracking
 
 # What it prints ----------------------------------------------------------------------------------------------------
@@ -392,6 +394,13 @@ def test_workers_are_a_whole_number_or_auto(hpo: CommandLine, workers: str) -> N
     assert ended.err == f"hpo: --workers: must be a whole number, 0 or more, or auto, got {workers!r}\n"
 
 
+@pytest.fixture
+def unconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process is not connected to a Ray, as another test's may be, which would be used as it is."""
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+
+
+@pytest.mark.usefixtures("unconnected")
 @pytest.mark.parametrize(
     ("address", "why"),
     [
@@ -412,8 +421,10 @@ def test_a_cluster_that_is_not_there_is_refused_before_anything_is_written(
 @pytest.mark.parametrize(
     ("tracking", "hint"),
     [
-        ("foo://me:s3cret@bar", "foo://; known are sqlite, postgresql, "),
-        ("postgres://me@host/db", "postgres://; did you mean 'postgresql'?, got postgres://me@host/db"),
+        ("foo://me:s3cret@bar", "foo:; known are sqlite, postgresql, mysql, mssql, http, https, databricks, got"),
+        ("uc://x", "uc:; known are"),
+        ("http+unix://x", "http+unix:; did you mean"),
+        ("postgres://me@host/db", "postgres:; did you mean 'postgresql'?, got postgres://me@host/db"),
     ],
 )
 def test_a_store_that_mlflow_cannot_have_is_refused_before_anything_is_written(
@@ -428,10 +439,30 @@ def test_a_store_that_mlflow_cannot_have_is_refused_before_anything_is_written(
 def test_a_store_of_a_plugin_or_with_a_driver_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     plugin = EntryPoint("foo", "plugin:Store", "mlflow.tracking_store")
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [plugin] * (group == plugin.group))
-    for tracking in ("foo://bar", "mysql+pymysql://me@host/db", "databricks://profile", "HTTP://host", "none"):
+    assert absolute_uri("foo:bar:x") == "foo:bar:x"
+    for tracking in (
+        "foo://bar",
+        "foo:bar:x",
+        "mysql+pymysql://me@host/db",
+        "databricks://profile",
+        "HTTP://host",
+        "none",
+    ):
         check_tracking(tracking)
 
 
+@pytest.mark.usefixtures("unconnected")
+@pytest.mark.parametrize("address", ["head", "10.0.0.1", "127.0.0.1:port"])
+def test_an_address_that_is_none_of_a_cluster_is_refused_before_the_ledger_has_the_study(
+    hpo: CommandLine, address: str
+) -> None:
+    words = [*QUICK[QUICK.index("--tracking") :], "--address", address]
+    said = f"hpo: --address: no Ray cluster answers at {address}: an address is HOST:PORT, auto or local; start one"
+    assert hpo("run", "s.toml", *words, code=2).err.startswith(said)
+    assert not list(hpo.folder.glob("*.journal"))
+
+
+@pytest.mark.usefixtures("unconnected")
 def test_a_finished_study_needs_no_cluster(hpo: CommandLine) -> None:
     hpo.run()
     words = [*QUICK[QUICK.index("--tracking") :], "--address", "127.0.0.1:1"]
@@ -442,6 +473,8 @@ def test_a_finished_study_needs_no_cluster(hpo: CommandLine) -> None:
 
 
 def test_a_study_file_that_is_not_there_is_named(hpo: CommandLine) -> None:
+    said = "cannot be read: No such file or directory; to write one: hpo init studies/none.toml\n"
+    assert hpo("run", "studies/none", *QUICK, code=2).err == f"hpo: studies/none: {said}"
     said = "cannot be read: No such file or directory; to write one: hpo init none.toml\n"
     assert hpo("run", "none.toml", *QUICK, code=2).err == f"hpo: none.toml: {said}"
     for typed in ("s", "s.tml", "s.json"):

@@ -306,6 +306,12 @@ def test_delete_makes_no_mlflow_store(hpo: CommandLine) -> None:
     assert not Path("mlflow.db").exists()
 
 
+def test_delete_refuses_a_tracking_store_that_cannot_be_before_anything_is_deleted(hpo: CommandLine) -> None:
+    hpo.run()
+    assert "MLflow has no store for s3:" in hpo("delete", "small", "--yes", "--tracking", "s3://b/x", code=2).err
+    assert [study["name"] for study in hpo("list", "--json").json] == ["small"]
+
+
 def test_a_study_that_runs_is_not_deleted(hpo: CommandLine) -> None:
     hpo.run()
     held = lock.acquire(parse("hpo.journal"), "small")

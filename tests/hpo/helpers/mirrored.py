@@ -67,14 +67,19 @@ def _same_curves(client: MlflowClient, run: Run, trial: Trial) -> None:
     expected: dict[str, list[tuple[int, float, int]]] = {}
     for report in trial.reports:
         for key, value in report.metrics.items():
-            expected.setdefault(key, []).append((report.step, value, round(report.time * 1000)))
+            expected.setdefault(key, []).append((report.step, value, _milliseconds(report.time)))
     for key, points in expected.items():
         history = [(m.step, m.value, m.timestamp) for m in client.get_metric_history(run.info.run_id, key)]
         assert repr(sorted(history)) == repr(points), (trial.number, key)
     assert run.data.metrics.get("objective") == trial.value
-    assert run.info.start_time == round((trial.started or math.nan) * 1000)
-    assert run.info.end_time == round((trial.ended or math.nan) * 1000)
+    assert run.info.start_time == _milliseconds(trial.started or math.nan)
+    assert run.info.end_time == _milliseconds(trial.ended or math.nan)
     assert ("hpo.error" in run.data.tags) == (trial.error is not None)
+
+
+def _milliseconds(seconds: float) -> int:
+    """The nearest millisecond of a time as it is written; the product of a time half way may lie on the other side."""
+    return round(round(seconds, 3) * 1000)
 
 
 def _same_progress(client: MlflowClient, above: Run, book: Snapshot) -> None:

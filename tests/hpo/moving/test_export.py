@@ -165,6 +165,10 @@ def test_a_study_is_exported_to_standard_output_or_to_a_file(hpo: CommandLine) -
             ("--csv", "--out", "t.parquet"),
             "--out: t.parquet is no name for csv; leave out --csv to write parquet, or give the file another ending",
         ),
+        (
+            ("--out", "t.JSON.gz"),
+            "--out: t.JSON.gz would hold a plain table under that name; end it in",
+        ),
         (("--out", "no/folder/t.csv"), "--out: cannot write no/folder/t.csv: No such file or directory"),
         (("--out", "folder"), "--out: cannot write folder: Is a directory"),
         (("--storage", "absent.journal"), "storage: there is no ledger at absent.journal"),
@@ -188,6 +192,7 @@ def test_what_cannot_be_done_is_refused_in_one_message(hpo: CommandLine, words: 
         ("t.txt", (), b"number,"),
         ("t", (), b"number,"),
         ("t.txt", ("--json",), b"[\n"),
+        ("of.json.csv", (), b"number,"),
         ("t.parquet", ("--parquet",), b"PAR1"),
     ],
 )

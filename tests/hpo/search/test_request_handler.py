@@ -86,3 +86,25 @@ def test_advice_on_the_budget_names_the_limit_that_is_reached(asker: Asker) -> N
     asker.ask("set", edits=["budget.target=9", "budget.trials=1"])
     refused = asker.ask("add", point={"lr": 1e-3})["refused"]
     assert "the budget is spent: 1 trials; to raise the budget: hpo set small budget.trials=2" in refused
+
+
+def test_a_value_that_json_cannot_hold_is_refused_and_the_next_request_is_answered(asker: Asker) -> None:
+    refused = asker.ask("set", edits=["budget.trials=0x" + "f" * 5000])
+    assert refused["refused"].endswith("a number of thousands of digits")
+    assert asker.ask("set", edits=["budget.trials=3"])["done"]["edits"]
+
+
+@pytest.mark.parametrize(
+    ("trials", "advice"),
+    [(9, ", and the grid has no more points"), (1, "; to raise the budget: hpo set small budget.trials=2")],
+)
+def test_advice_on_the_budget_of_a_grid_tells_its_end_from_the_limits(tmp_path: Path, trials: int, advice: str) -> None:
+    study = small_study(sampler={"name": "grid"}, space={"kind": {"choice": ["a", "b"]}}, budget={"trials": trials})
+    where, done = parse(str(tmp_path / "hpo.journal")), min(trials, 2)
+    with closing(Ledger.open(where, study)) as ledger, closing(RequestQueue(where, "small")) as queue:
+        asker = Asker(Search(study, ledger), queue)
+        for number in range(done):
+            asker.ask("ask", seconds=60.0)
+            asker.ask("tell", trial=number, value=0.5)
+        why = asker.ask("ask", seconds=60.0)["done"]["why"]
+    assert why == f"the budget is spent: {done} trials{advice}"
