@@ -13,7 +13,7 @@ from hpo import samplers
 from hpo.errors import InputError
 from hpo.search.advisor import Advisor
 from hpo.study import parse
-from hpo.study.algorithms import SAMPLERS
+from hpo.study.algorithms import PRUNERS, SAMPLERS
 
 POINT = {"lr": 1e-3, "layers": 2, "activation": "relu", "hidden": []}
 NEEDED: dict[str, dict[str, Any]] = {"grid": {"points": 3, "repeats": 2}, "listed": {"points": [POINT]}}
@@ -132,3 +132,8 @@ def test_reading_a_study_imports_neither_optuna_nor_scipy_nor_torch() -> None:
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert answer.stdout == "[]\n"
+
+
+def test_no_pruner_has_the_name_of_a_sampler() -> None:
+    """`Named.algorithm` looks a row up by its name alone."""
+    assert not SAMPLERS.keys() & PRUNERS.keys()
