@@ -202,10 +202,8 @@ def run(
         hpo.errors.InputError: The input is wrong; nothing was started.
         hpo.errors.HpoError: The study failed.
     """
-    if workers is not None:
-        argument("workers", workers, Integral, "must be a whole number, 0 or more, or None", low=0)
-    if address is not None:
-        argument("address", address, str, "must be text, or None")
+    argument("workers", workers, Integral | None, "must be a whole number, 0 or more, or None", low=0)
+    argument("address", address, str | None, "must be text, or None")
     _import_optuna()
     parsed = _study(study, overrides, keys)
     where = parse(_chosen("storage", storage, "HPO_STORAGE", DEFAULT_STORAGE))
@@ -228,10 +226,9 @@ def _study(
         rule = "keys of a study go beside a function, not beside a file or a mapping"
         raise InputError(f"{', '.join(keys)}: {rule}", key=next(iter(keys)), rule=rule)
     argument("study", given, (str, Path, Mapping), "must be a study file's path, a mapping or a function")
-    rule = 'must be a list of "key=value" texts'
-    argument("overrides", overrides, () if isinstance(overrides, str | Mapping) else Iterable, rule)
-    overrides = list(overrides)
-    for text in overrides:
+    listed = () if isinstance(overrides, str | Mapping) else Iterable
+    argument("overrides", overrides, listed, 'must be a list of "key=value" texts')
+    for text in (overrides := list(overrides)):
         argument("overrides", text, str, 'must hold "key=value" texts')
     if not isinstance(given, Mapping):
         return load(Path(expand(str(given))), overrides)
@@ -349,6 +346,5 @@ def _import_optuna() -> None:
 
 
 def _chosen(key: str, given: str | None, variable: str, default: str) -> str:
-    if given is not None:
-        argument(key, given, (str, Path), "must be text, or None")
+    argument(key, given, str | Path | None, "must be text, or None")
     return expand(given if given is not None else os.environ.get(variable) or default)

@@ -81,8 +81,9 @@ class Executors:
 
             address.check(self._address)
 
-    def load(self) -> None:
-        """Imports what :meth:`open` needs, before another thread imports as much beside it."""
+    def prepare(self) -> None:
+        """Checks the cluster, and imports what :meth:`open` needs before another thread imports as much beside it."""
+        self.check()
         if self._workers != 0:
             importlib.import_module("hpo.execution.ray.pool")
 

@@ -158,12 +158,10 @@ def run(
         on_interrupt: What happens to running trials at the first Ctrl-C or SIGTERM.
         quiet: No progress.
         publish: Complete the study's page in MLflow, with report and model, when the search has ended.
-        wait: Complete all of the page before returning; otherwise a process of its own completes what can wait, where
-            such a process may outlive this one.
+        wait: Complete all of the page before returning; leave nothing to a process of its own that outlives this one.
         retry_failed: Run all failed trials again.
         notify: Receives remarks for the user.
-        searched: Called with the study, as edited, and its trials when the search has ended, before the mirror writes
-            the rest.
+        searched: Called with the edited study and its trials after the search, before the mirror writes the rest.
 
     Raises:
         StudyLocked: When another process runs the study.
@@ -186,8 +184,7 @@ def run(
         folders = _folders(ledger, where, checkpoints, executors.echo, notify)
         search = Search(study, ledger, folders, retry_failed=retry_failed)
         if not search.done:
-            executors.check()
-            executors.load()
+            executors.prepare()
         with mirroring.mirrored(search, uid, ledger.created, tracking, notify) as mirror:
             _search(search, executors, folders, uid, mirror, on_interrupt, quiet=quiet, notify=notify)
         searched(search.study, search.trials)

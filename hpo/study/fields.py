@@ -111,13 +111,14 @@ def show(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def argument(key: str, value: Any, kinds: Any, rule: str, low: float = -math.inf) -> None:
+def argument(key: str, value: Any, kinds: Any, rule: str, low: float | None = None) -> None:
     """Checks what a program passes: an argument of certain types, a number from ``low`` on; a bool is no number.
 
     Raises:
         InputError: With the argument's name, the rule and the value.
     """
-    if not isinstance(value, kinds) or isinstance(value, bool) or (low > -math.inf and value < low):
+    fits = isinstance(value, kinds) and not isinstance(value, bool)
+    if not fits or (low is not None and value is not None and value < low):
         got = repr(value)
         raise Place("", key).error(rule, value, got if len(got) <= 80 else got[:77] + "...")
 
