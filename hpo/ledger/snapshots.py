@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hpo import text
 from hpo.errors import HpoError, StorageError, StorageUnusable
 from hpo.ledger import (
     CREATED_ATTR,
@@ -188,16 +189,28 @@ def _stored(address: Address) -> Iterator[Stored]:
         return
     from hpo.ledger import sql
 
-    with closing(sql.connect(address)) as store:
+    with closing(sql.connect(address)) as store, _failures_named(address, store):
         for name, study_id in sorted(store.study_ids().items()):
             attrs = store.get_study_user_attrs(study_id)
-            yield Stored(name, attrs, partial(_trials, store, study_id, name, attrs))
+            yield Stored(name, attrs, partial(_trials, address, store, study_id, name, attrs))
 
 
-def _trials(store: Sql, study_id: int, name: str, attrs: Mapping[str, Any]) -> list[Trial]:
+def _trials(address: Address, store: Sql, study_id: int, name: str, attrs: Mapping[str, Any]) -> list[Trial]:
     from hpo.ledger.record import Records
 
-    return marked(store.trials(study_id, Records(parse(attrs[STUDY_ATTR], file=name))), attrs)
+    records = Records(parse(attrs[STUDY_ATTR], file=name))
+    with _failures_named(address, store):
+        return marked(store.trials(study_id, records), attrs)
+
+
+@contextmanager
+def _failures_named(address: Address, store: Journal | Sql) -> Iterator[None]:
+    """Within it, a storage that fails, a server that ends for example, is an error that names it."""
+    try:
+        yield
+    except store.failures as error:
+        why = text.reason(error.__cause__ or error)
+        raise StorageError(f"{address} failed: {why}; once it is available, run the same command again") from error
 
 
 def _snapshot(address: Address, stored: Stored) -> Snapshot:
@@ -231,12 +244,13 @@ def _opened(address: Address, name: str) -> Iterator[tuple[Journal | Sql, int]]:
 
     Raises:
         StudyNotFound: When there is no such study.
+        StorageError: When the ledger fails on the way.
     """
     from hpo.ledger.ledger import connect  # and Optuna, which takes half a second: a summary does without
 
     if name not in names(address):
         raise not_found(address, name, names(address))
-    with closing(connect(address)) as store:
+    with closing(connect(address)) as store, _failures_named(address, store):
         yield store, store.get_study_id_from_name(name)
 
 

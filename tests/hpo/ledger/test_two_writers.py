@@ -274,7 +274,7 @@ def test_drivers_of_several_studies_may_make_and_write_one_database_at_once(tmp_
         "from hpo.testing.ledgers import TrialWriter\n"
         "print('ready', flush=True)\nsys.stdin.readline()\n"
         "trial_writer = TrialWriter(parse(sys.argv[1]), small_study(name=sys.argv[2]))\n"
-        "trial_writer.fill([number / 100 for number in range(100)])\nclerk.ledger.close()\n"
+        "trial_writer.fill([number / 100 for number in range(100)])\ntrial_writer.ledger.close()\n"
     )
     address, names = f"sqlite:///{tmp_path}/hpo.db", ("one", "two", "three")
     writers = [
