@@ -35,7 +35,8 @@ def check(tracking: str) -> None:
     scheme = scheme_of(tracking)
     kind = scheme.partition("+")[0] if scheme.startswith(DATABASES) else scheme
     if kind not in ("", "file", *KINDS) and scheme not in _of_plugins():
-        rule = f"MLflow has no store for {scheme}:{suggest(kind, KINDS)}"
+        written = f"{scheme}://" if "://" in tracking else f"{scheme}:"
+        rule = f"MLflow has no store for {written}{suggest(kind, KINDS)}"
         raise InputError.about("--tracking", rule, redact(tracking), got=True)
     is_folder = kind == "file" or (not kind and tracking not in ("none", "databricks"))
     if is_folder and os.environ.get(FOLDERS, "").lower() not in ("true", "1"):

@@ -421,10 +421,10 @@ def test_a_cluster_that_is_not_there_is_refused_before_anything_is_written(
 @pytest.mark.parametrize(
     ("tracking", "hint"),
     [
-        ("foo://me:s3cret@bar", "foo:; known are sqlite, postgresql, mysql, mssql, http, https, databricks, got"),
-        ("uc://x", "uc:; known are"),
-        ("http+unix://x", "http+unix:; did you mean"),
-        ("postgres://me@host/db", "postgres:; did you mean 'postgresql'?, got postgres://me@host/db"),
+        ("foo://me:s3cret@bar", "foo://; known are sqlite, postgresql, mysql, mssql, http, https, databricks, got"),
+        ("uc://x", "uc://; known are"),
+        ("http+unix://x", "http+unix://; did you mean"),
+        ("postgres://me@host/db", "postgres://; did you mean 'postgresql'?, got postgres://me@host/db"),
     ],
 )
 def test_a_store_that_mlflow_cannot_have_is_refused_before_anything_is_written(
