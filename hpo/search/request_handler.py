@@ -22,7 +22,7 @@ from hpo.search.leases import Leases
 from hpo.search.request import Request
 from hpo.search.running import Running
 from hpo.study.edits import WORKERS, edited, from_json, holding, undone, workers
-from hpo.study.fields import Place, boolean, show, text
+from hpo.study.fields import Place, boolean, text
 from hpo.study.points import read_point
 from hpo.text import for_json
 from hpo.trial import BY_HAND, RETRY_OF, State, Trial
@@ -253,4 +253,4 @@ def _about(error: InputError) -> dict[str, Any]:
     try:
         return dict(json.loads(json.dumps(for_json(about), default=str)))
     except (ValueError, TypeError, RecursionError):  # a number of thousands of digits, a key that is no text
-        return about | {"value": show(error.value)}
+        return about | {"value": None}  # the message shows it
