@@ -14,6 +14,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from io import FileIO
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,8 @@ class JournalFile(JournalFileBackend):
             checked = not rewritten(file.readline())
             file.seek(self._offset)
             while lines := file.readlines(_TOGETHER):
-                whole = lines if lines[-1].endswith(b"\n") else lines[:-1]  # the last is torn, or still being written
+                # A line without an end is torn, or still being written; what is read after it may be its own rest.
+                whole = list(takewhile(lambda line: line.endswith(b"\n"), lines))
                 records = decode_all(whole, checked=checked)
                 for line in whole:
                     try:
@@ -108,7 +110,7 @@ class JournalFile(JournalFileBackend):
                     self.lines += 1
                     if self.lines > log_number_from:
                         yield record
-                if whole is not lines:
+                if len(whole) < len(lines):
                     return
 
     def damaged(self, line: int, why: object) -> StorageUnusable:

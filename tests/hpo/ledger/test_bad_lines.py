@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -76,19 +78,47 @@ for i in range(int(sys.argv[2])):
 
 def test_optunas_own_tools_may_write_at_the_same_time(address: Address, path: Path) -> None:
     trial_writer = TrialWriter(address, small_study())
-    other = subprocess.Popen([sys.executable, "-c", APPEND, str(path), "150"], stdout=subprocess.PIPE)
-    assert other.stdout is not None
-    other.stdout.readline()
     values = [float(i) for i in range(40)]
-    trial_writer.fill(values)
-    assert other.wait(120) == 0
-    other.communicate()
+    with subprocess.Popen([sys.executable, "-c", APPEND, str(path), "150"], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        trial_writer.fill(values)
+        assert other.wait(120) == 0
     trial_writer.ledger.close()
 
     records = [json.loads(line) for line in lines_of(path)]
     assert sum(record["worker_id"] == "dashboard-1" for record in records) == 150
     assert [trial.value for trial in books.read(address, "small").trials] == values
     assert optunas_values(path) == values
+
+
+def test_a_line_whose_rest_is_written_while_it_is_read_is_read_next_time(
+    path: Path, trials: list[Trial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = path.read_bytes()
+    cut = len(data) - len(lines_of(path)[-1]) // 2
+    path.write_bytes(data[:cut])
+    rest = [data[cut:]]
+
+    class Growing(io.FileIO):
+        def readinto(self, buffer: Any) -> int | None:
+            read = super().readinto(buffer)
+            if not read and rest:
+                with io.FileIO(path, "ab") as file:
+                    file.write(rest.pop())
+            return read
+
+    def growing(path: Path, mode: str) -> io.BufferedIOBase:
+        return io.BufferedReader(Growing(path, mode))
+
+    journal = journal_file.JournalFile(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", growing)
+        read = list(journal.read_logs(0))
+    assert not rest
+    assert len(read) == data.count(b"\n") - 1
+
+    assert len(list(journal.read_logs(len(read)))) == 1
 
 
 def test_a_lock_that_a_killed_writer_of_optuna_left_is_waited_for_a_few_seconds(
