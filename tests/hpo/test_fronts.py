@@ -156,6 +156,7 @@ def test_many_objectives_cover_what_the_exact_volume_is_and_never_less_than_befo
     assert [again.add(point) for point in costs] == totals
 
 
+@pytest.mark.slow
 def test_many_objectives_take_a_bounded_number_of_random_points(monkeypatch: pytest.MonkeyPatch) -> None:
     """The exact volume of such a front of 8 objectives would not end in the lifetime of this test."""
     costs = np.abs(np.random.default_rng(0).normal(size=(300, 8)))

@@ -143,6 +143,7 @@ def test_the_better_study_is_named(two: CommandLine, direction: str, better: str
     assert other["target"]["reached"] == (0 if direction == "minimize" else 7)
 
 
+@pytest.mark.slow
 def test_equal_studies_show_no_difference(two: CommandLine) -> None:
     same = (two.folder / "s.toml").read_text().replace('"small"', '"same"')
     (two.folder / "same.toml").write_text(same)

@@ -271,6 +271,7 @@ def crowd(params, seed):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.servers
 @pytest.mark.xdist_group("ray")
 def test_a_running_search_gets_more_and_fewer_workers_and_loses_no_trial(hpo: CommandLine) -> None:

@@ -91,6 +91,7 @@ def test_warnings_as_errors_are_for_the_objective_and_not_for_mlflow(
     assert "UserWarning: mind" in err
 
 
+@pytest.mark.slow
 @pytest.mark.servers
 @pytest.mark.xdist_group("ray")
 def test_warnings_as_errors_are_for_the_objective_and_not_for_ray(

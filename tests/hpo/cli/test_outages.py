@@ -83,6 +83,7 @@ def wait_for(condition: Callable[[], bool], driver: subprocess.Popen[str]) -> No
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_and_started_again_has_everything_once(gated: CommandLine, server: OwnServer) -> None:
     driver = gated.start(*RUN, "--set", "budget.trials=12", "--tracking", server.uri)
     allow(gated, 4)

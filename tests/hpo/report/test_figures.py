@@ -103,7 +103,7 @@ CASES: list[Callable[[], Case]] = [
     narrowing,
 ]
 # Those of which another one holds most.
-LESSER = (one_running, two_single_reports, only_pruned, a_single_parameter, narrowing)
+LESSER = (one_running, two_single_reports, only_pruned, a_single_parameter, many_parameters, narrowing)
 
 
 @pytest.mark.parametrize(

@@ -248,7 +248,7 @@ def test_an_end_that_the_ledger_does_not_take_is_no_end(address: Address, monkey
 
 
 @pytest.mark.parametrize(
-    "workers", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow), 7]
+    "workers", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(7, marks=pytest.mark.slow)]
 )
 def test_random_search_is_the_same_to_the_last_bit_with_any_number_of_workers_and_after_a_resume(
     ray_here: None, tmp_path: Path, workers: int
