@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import sys
 import tomllib
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import typer
 
 from hpo.cli.options import read_path
 from hpo.cli.text import write
 from hpo.errors import InputError
+from hpo.objective.source import Draft, read_objective
 from hpo.study import parse
 from hpo.study.remarks import usual_direction
 from hpo.trial import Direction
@@ -53,6 +52,15 @@ trials = 30                # or time = "1h"
 # [workers]                # what one trial needs; as many run at once as fit
 # cpus = 1
 # gpus = 0
+{more}"""
+# What a program's study has besides.
+ARGUMENTS = """
+[arguments]                # how {{args}} writes a parameter, where not as --name=value
+{arguments}
+"""
+REPORTS = """
+# [reports]                # for a program that prints its metric in other words
+# pattern = 'epoch (?P<step>\\d+): loss=(?P<{metric}>\\S+)'
 """
 # A range for a parameter of such a name; the first that fits.
 GUESSES = {
@@ -62,28 +70,6 @@ GUESSES = {
 }
 # Parameters that are rarely searched.
 FIXED = re.compile(r"(.*_)?(epochs?|steps?|iters?|iterations)")
-NOTEBOOK = """\
-# Defined in a cell of {notebook}; below it, search with: import hpo; result = hpo.run("{file}")"""
-
-
-class Draft(NamedTuple):
-    """What is known of an objective without running it.
-
-    Attributes:
-        name: What the study may be called.
-        objective: The study's key.
-        about: A comment below it.
-        parameters: The names of the parameters that it takes, as far as its text shows them.
-    """
-
-    name: str
-    objective: str | list[str]
-    about: str
-    parameters: list[str]
-
-    @property
-    def in_notebook(self) -> bool:
-        return isinstance(self.objective, str) and self.objective.startswith("__main__:")
 
 
 def init(
@@ -136,8 +122,12 @@ def _ask(option: str, question: str) -> str:
 
 def compose(draft: Draft, file: Path, metric: str, direction: Direction) -> str:
     """The text of a study file."""
-    searched = [name for name in draft.parameters if not FIXED.fullmatch(name)]
     fixed = [name for name in draft.parameters if FIXED.fullmatch(name)]
+    searched = {name: of or _range(name) for name, of in draft.parameters.items() if name not in fixed}
+    arguments = "\n".join(f"{_key(name)} = {json.dumps(pattern)}" for name, pattern in draft.arguments.items())
+    more = ARGUMENTS.format(arguments=arguments) if arguments else ""
+    if not isinstance(draft.objective, str):
+        more += REPORTS.format(metric=metric if metric.isidentifier() else "NAME")
     return TEMPLATE.format(
         file=file,
         name=json.dumps(draft.name),
@@ -146,7 +136,8 @@ def compose(draft: Draft, file: Path, metric: str, direction: Direction) -> str:
         metric=json.dumps(metric, ensure_ascii=False),
         direction=json.dumps(direction),
         fixed="\n".join(f"{_key(name)} = 10" for name in fixed) or "# epochs = 10",
-        space="\n".join(f"{_key(name)} = {_range(name)}" for name in searched or ["lr"]),
+        space="\n".join(f"{_key(name)} = {of}" for name, of in (searched or {"lr": _range("lr")}).items()),
+        more=more,
     )
 
 
@@ -157,85 +148,3 @@ def _key(name: str) -> str:
 def _range(name: str) -> str:
     words = re.split(r"[^a-z0-9]+", name.lower())
     return next(text for names, text in GUESSES.items() if not names or any(re.fullmatch(names, w) for w in words))
-
-
-# Reading an objective ----------------------------------------------------------------------------------------------
-
-
-def read_objective(what: str, study: Path) -> Draft:
-    """What the text of a function, a script, a program or a notebook shows about it; nothing is run.
-
-    Raises:
-        InputError: When there is no such file, or nothing in it that could be an objective.
-    """
-    place, colon, function = what.rpartition(":")
-    if colon:
-        source = Path(place if place.endswith(".py") else place.replace(".", "/") + ".py")
-        module = re.sub(r"[/\\]", ".", place.removeprefix("./").removesuffix(".py"))
-        known = dict(_functions(_read(source))) if source.is_file() else {}
-        return Draft(_name(module.rpartition(".")[2], study), f"{module}:{function}", _ABOUT, known.get(function, []))
-    file = Path(what)
-    text = _read(file)
-    if file.suffix == ".ipynb":
-        return _notebook(file, text, study)
-    if file.suffix == ".py" and (functions := _functions(text)):
-        function, names = functions[-1]
-        return Draft(_name(file.stem, study), f"{'.'.join(file.with_suffix('').parts)}:{function}", _ABOUT, names)
-    names = list(dict.fromkeys(re.findall(r"""add_argument\(\s*(?:["']-\w["'],\s*)?["']--([\w-]+)""", text)))
-    words = ["python", what] if file.suffix == ".py" else [what if "/" in what else f"./{what}"]
-    searched = [name for name in names if name != "seed"]
-    arguments = [f"--{name}={{{name.replace('-', '_')}}}" for name in searched] or ["{args}"]
-    words += [*arguments, *(["--seed={seed}"] if "seed" in names else [])]
-    about = '# the program prints one JSON object per report, for example {"loss": 0.5}; names in braces are parameters'
-    return Draft(_name(file.stem, study), words, about, [name.replace("-", "_") for name in searched])
-
-
-_ABOUT = "# called as objective(params, seed) in every trial; yields {metric: number}, or returns it once"
-
-
-def _notebook(file: Path, text: str, study: Path) -> Draft:
-    try:
-        cells = ["".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"init: {file} is no notebook", file=str(file), key="--objective") from None
-    functions = [found for cell in cells for found in _functions(re.sub(r"^[%!].*$", "", cell, flags=re.MULTILINE))]
-    function, names = functions[-1] if functions else ("objective", [])
-    about = NOTEBOOK.format(notebook=file, file=study)
-    return Draft(_name(file.stem, study), f"__main__:{function}", about, names)
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        rule = f"{file} cannot be read: {error.strerror}"
-        raise InputError(f"init: --objective: {rule}", file=str(file), key="--objective", rule=rule) from None
-
-
-def _functions(text: str) -> list[tuple[str, list[str]]]:
-    """The functions of ``(params, seed)`` in a program, in order: name, and the parameters that each looks up."""
-    try:
-        tree = ast.parse(text)
-    except SyntaxError:
-        return []
-    return [
-        (node.name, list(dict.fromkeys(_looked_up(ast.walk(node), node.args.args[0].arg))))
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef) and len(node.args.args) in (2, 3) and node.args.args[1].arg == "seed"
-    ]
-
-
-def _looked_up(nodes: Iterable[ast.AST], mapping: str) -> Iterable[str]:
-    for node in nodes:
-        match node:
-            case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=str(key))) if name == mapping:
-                yield key
-            case ast.Call(
-                func=ast.Attribute(value=ast.Name(id=name), attr="get"), args=[ast.Constant(value=str(key)), *_]
-            ) if name == mapping:
-                yield key
-
-
-def _name(source: str, study: Path) -> str:
-    """A study's name: that of its file, unless it is the usual one, or else of what it searches."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", source if study.stem == "study" else study.stem).strip("-._") or "study"

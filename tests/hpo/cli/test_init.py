@@ -68,6 +68,61 @@ def test_a_script_becomes_a_command_with_its_arguments(hpo: CommandLine) -> None
     assert hpo("run", "study.toml", *QUICK, "--trials", "2", "--json").json["trials"]["complete"] == 2
 
 
+OPTIONS = """
+import argparse, pathlib, sys
+SOME = 3
+p = argparse.ArgumentParser()
+p.add_argument("data")
+p.add_argument("--epochs", type=int, default=3)
+p.add_argument("--log-lr", "-l", type=float, default=SOME)
+p.add_argument("--width", type=int)
+p.add_argument("--layers", type=int, nargs="+", default=[64, 32])
+p.add_argument("--more", nargs="*")
+p.add_argument("--use-bias", action="store_true")
+p.add_argument("--nesterov", action="store_true")
+p.add_argument("--amsgrad", action=argparse.BooleanOptionalAction, default=True)
+p.add_argument("--loss", choices=["l1", "l2"], default="l2")
+p.add_argument("--out-dir", type=pathlib.Path)
+p.add_argument("--device", default="cpu")
+p.add_argument("--version", action="version", version="1")
+a = p.parse_args(["data", *sys.argv[1:]])
+print("epoch 1: loss=%s" % (len(a.layers) + a.log_lr * a.width + a.amsgrad + 2 * a.nesterov + 4 * a.use_bias))
+"""
+
+
+def test_flags_choices_and_lists_of_a_script_are_written_as_it_takes_them(hpo: CommandLine) -> None:
+    (hpo.folder / "train.py").write_text(OPTIONS)
+    hpo("init", "--objective", "train.py", "--metric", "loss")
+    study = written(hpo)
+    words = ["--epochs={epochs}", "--log-lr={log_lr}", "--width={width}", "--loss={loss}", "{args}"]
+    assert study["objective"] == ["python", "train.py", *words]
+    assert study["fixed"] == {"epochs": 10}
+    flag = {"choice": [True, False]}
+    assert study["space"] == {
+        "log_lr": {"low": 1e-5, "high": 0.1, "log": True},
+        "width": {"low": 1, "high": 100, "log": True},
+        "layers": {"choice": [[64, 32]]},
+        "use_bias": flag,
+        "nesterov": flag,
+        "amsgrad": flag,
+        "loss": {"choice": ["l1", "l2"]},
+    }
+    patterns = {"layers": "--layers { }", "use_bias": "--use-bias", "amsgrad": "--amsgrad/--no-amsgrad"}
+    assert study["arguments"] == patterns
+    file = hpo.folder / "study.toml"
+    text = file.read_text().replace('"python"', json.dumps(sys.executable)).replace("# [reports]", "[reports]")
+    file.write_text(text.replace("# pattern", "pattern"))
+    assert hpo("run", "study.toml", *QUICK, "--trials", "6", "--json").json["trials"]["complete"] == 6
+
+
+def test_a_script_of_which_nothing_can_be_read_gets_all_parameters(hpo: CommandLine) -> None:
+    for text in ("", "print 'python 2'", "a\0b"):
+        (hpo.folder / "train.py").write_text(text)
+        (hpo.folder / "study.toml").unlink(missing_ok=True)
+        hpo("init", "--objective", "train.py", "--metric", "loss")
+        assert written(hpo)["objective"] == ["python", "train.py", "{args}"]
+
+
 def test_a_notebook_is_told_how_to_search(hpo: CommandLine) -> None:
     cells = [{"cell_type": "markdown", "source": ["# hi"]}, {"cell_type": "code", "source": ["%%time\n", FUNCTION]}]
     (hpo.folder / "my work.ipynb").write_text(json.dumps({"cells": cells}))
