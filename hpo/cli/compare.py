@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import asdict
 from enum import StrEnum
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -132,6 +133,8 @@ def compare(
         check=lambda study: service.check(study, where),  # the ledger too: nothing is started before all is well
         notify=to_stderr,
     )
+    if remark := _too_few_repeats(entries):
+        to_stderr(remark)
     command = typed()
     most = max((entry.study.workers for entry in entries), key=lambda resources: resources.cpus)
     executors = Executors(most, count, address, verbose=verbose)
@@ -151,6 +154,26 @@ def compare(
         _print_comparison(found, metric)
         if files:
             write(f"\n{', '.join(map(str, files))}\n")
+
+
+def _too_few_repeats(entries: Sequence[Entry]) -> str | None:
+    """A remark before searches that take their time, and cannot show anything; a single repeat is not meant to."""
+    if all(entry.repeats.keys() <= entry.traces.keys() for entry in entries):
+        return None  # nothing is to be run
+    repeats = [entry.repeats.keys() | entry.traces.keys() for entry in entries]
+    pairs = [len(one & two) for one, two in combinations(repeats, 2) if one & two]
+    return (
+        _cannot_show(min(pairs), 2 * len(pairs)) if min(pairs, default=1) > 1 else None
+    )  # each pair is tested under two measures
+
+
+def _cannot_show(pairs: int, tests: int) -> str | None:
+    """The remark that there are too few paired repeats for so many tests; None where there are enough."""
+    from hpo.statistics import fewest_pairs
+
+    if pairs >= (fewest := fewest_pairs(tests)):
+        return None
+    return f"{pairs} paired repeats cannot show any difference here; it takes at least {fewest}"
 
 
 def _compared(
@@ -192,7 +215,6 @@ def _print_reference(study: Study, reference: Mapping[str, float]) -> None:
 
 def _print_comparison(found: Comparison, metric: str) -> None:
     from hpo.compare.comparison import AXES
-    from hpo.statistics import fewest_pairs
 
     budget = f"{found.common[found.axis]} {found.axis}"
     rows = [
@@ -223,9 +245,8 @@ def _print_comparison(found: Comparison, metric: str) -> None:
         "\nDifferences: first - second, mean over paired repeats with a 95% bootstrap interval; p: paired sign-flip "
         f"test, two-sided, corrected for {len(found.contrasts)} tests (Holm)\n"
     )
-    pairs, fewest = min(c.pairs for c in found.contrasts), fewest_pairs(len(found.contrasts))
-    if pairs < fewest:
-        write(f"{pairs} paired repeats cannot show any difference here; it takes at least {fewest}\n")
+    if remark := _cannot_show(min(c.pairs for c in found.contrasts), len(found.contrasts)):
+        write(f"{remark}\n")
 
 
 def _row(contrast: Contrast, budget: str) -> list[str]:

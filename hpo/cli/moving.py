@@ -226,6 +226,8 @@ def export(
 
 # What a file's ending may say.
 _FORMATS = ("csv", "parquet", "json")
+# Endings of files that would not be what their name says.
+_OTHERS = {*_FORMATS, "xlsx", "xls", "ods", "tsv", "html", "feather", "arrow", "h5", "pkl", "db", "sqlite"}
 
 
 def _format(file: Path | None, asked: str | None) -> str:
@@ -235,8 +237,8 @@ def _format(file: Path | None, asked: str | None) -> str:
     rule = None
     if asked and by_ending and asked != by_ending:
         rule = f"is no name for {asked}; leave out --{asked} to write {by_ending}, or give the file another ending"
-    elif file and not (asked or by_ending) and any(f".{kind}." in file.name.lower() for kind in _FORMATS):
-        rule = "would hold a plain table under that name; end it in .csv, .parquet or .json"
+    elif file and not (asked or by_ending) and {*file.name.lower().split(".")[1:]} & _OTHERS:
+        rule = "would hold a plain table under that name; end it in .csv, .parquet or .json, or give the format"
     if rule:
         raise InputError(f"--out: {file} {rule}", key="--out", rule=rule, value=str(file))
     return asked or by_ending or "csv"

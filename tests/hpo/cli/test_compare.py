@@ -155,7 +155,12 @@ def test_equal_studies_show_no_difference(two: CommandLine) -> None:
 
 def test_too_few_repeats_say_how_many_it_takes(two: CommandLine) -> None:
     ended = two("compare", "s.toml", "o.toml", "--repeats", "3", "--workers", "0", "--quiet")
-    assert "3 paired repeats cannot show any difference here; it takes at least 7\n" in ended.out
+    remark = "3 paired repeats cannot show any difference here; it takes at least 7\n"
+    assert remark in ended.out
+    assert ended.err == f"hpo: small and other also differ in fixed\nhpo: {remark}"  # before the first search
+    again = two("compare", "s.toml", "o.toml", "--repeats", "3", "--workers", "0", "--quiet")
+    assert remark in again.out
+    assert remark not in again.err  # nothing was run
     assert "is better" not in ended.out
 
 

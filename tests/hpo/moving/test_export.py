@@ -169,6 +169,7 @@ def test_a_study_is_exported_to_standard_output_or_to_a_file(hpo: CommandLine) -
             ("--out", "t.JSON.gz"),
             "--out: t.JSON.gz would hold a plain table under that name; end it in",
         ),
+        (("--out", "t.xlsx"), "--out: t.xlsx would hold a plain table under that name; end it in"),
         (("--out", "no/folder/t.csv"), "--out: cannot write no/folder/t.csv: No such file or directory"),
         (("--out", "folder"), "--out: cannot write folder: Is a directory"),
         (("--storage", "absent.journal"), "storage: there is no ledger at absent.journal"),
