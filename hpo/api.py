@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import sys
 import warnings
@@ -23,7 +22,7 @@ from hpo.machine import absolute, expand
 from hpo.requests import Connection
 from hpo.study import Study, load
 from hpo.study import parse as parse_study
-from hpo.study.fields import Place, argument
+from hpo.study.fields import Place, argument, as_written
 from hpo.study.overrides import override
 from hpo.text import duration, number, value
 from hpo.tracking import DEFAULT_TRACKING
@@ -232,7 +231,7 @@ def _study(
         argument("overrides", text, str, 'must hold "key=value" texts')
     if not isinstance(given, Mapping):
         return load(Path(expand(str(given))), overrides)
-    raw = copy.deepcopy(dict(given))
+    raw = as_written(Place("study"), given)
     for text in overrides:
         override(raw, text, Place("overrides"))
     return parse_study(raw, file="study")

@@ -12,10 +12,11 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date, time
 from typing import Any, TypeGuard
 
 from hpo.errors import InputError
-from hpo.text import suggest
+from hpo.text import short, suggest
 
 REQUIRED = object()
 ABSENT = object()
@@ -105,10 +106,40 @@ def _rule(field: Field) -> str:
 def show(value: Any) -> str:
     """A value as the user wrote it, shortened."""
     try:
-        text = json.dumps(value, default=str, ensure_ascii=False)
+        text = json.dumps(value, default=_no_json, ensure_ascii=False)
     except ValueError:  # Python writes no whole number of more than 4,300 digits
         return "a number of thousands of digits"
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _no_json(value: Any) -> str:
+    """A date as a study file has it; of what only a program can pass, the type shows."""
+    return str(value) if isinstance(value, date | time) else repr(value)
+
+
+# How deep the tables and lists that a program passes may be nested.
+_DEPTH = 100
+
+
+def as_written(place: Place, value: Any, depth: int = 0) -> Any:
+    """A copy of what a program passes, as a study file has it: lists for tuples and arrays, numbers for NumPy's.
+
+    Raises:
+        InputError: For a key that is no text, and for what contains itself or is nested too deeply.
+    """
+    if hasattr(value, "tolist") and not isinstance(value, type):  # as in requests; NumPy itself is slow to import
+        value = value.tolist()
+    if not isinstance(value, Mapping | list | tuple):
+        return value
+    if depth > _DEPTH:
+        rule = f"must not contain itself, nor be nested more than {_DEPTH} levels deep"
+        raise Place(place.file, short(place.key)).error(rule)
+    if not isinstance(value, Mapping):
+        return [as_written(place, part, depth + 1) for part in value]
+    for key in value:
+        if not isinstance(key, str):
+            raise (place / short(repr(key))).error("every key of a table must be text", key, short(repr(key)))
+    return {key: as_written(place / key, part, depth + 1) for key, part in value.items()}
 
 
 def argument(key: str, value: Any, kinds: Any, rule: str, low: float | None = None) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import subprocess
 import sys
 import threading
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -249,6 +253,94 @@ def test_an_argument_of_the_wrong_type_is_named_and_nothing_is_written(
     with pytest.raises(InputError, match="storage: must be text, or None, got 3"):
         hpo.read("x", storage=3)  # type: ignore[arg-type]
     assert sorted(folder.iterdir()) == before
+
+
+def looped() -> list[Any]:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+def deep(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+KEY = "every key of a table must be text"
+ENDLESS = "must not contain itself, nor be nested more than 100 levels deep"
+PLAIN = "must hold text, numbers, true, false, lists and tables only (a date: as text)"
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "rule"),
+    [
+        ({1: 2}, "1", KEY),
+        ({None: 2}, "None", KEY),
+        ({(1, 2): 2}, "(1, 2)", KEY),
+        ({"sampler": {"name": "tpe", 1: 2}}, "sampler.1", KEY),
+        ({"enqueue": [{1: 2}]}, "enqueue.1", KEY),
+        ({"trial": {"env": {1: "2"}}}, "trial.env.1", KEY),
+        ({"workers": {"resources": {1: 2}}}, "workers.resources.1", KEY),
+        ({"space": {3: {"low": 0.1, "high": 1.0}}}, "space.3", KEY),
+        ({"objectives": {1: "minimize"}}, "objectives.1", KEY),
+        ({"fixed": {"a": {1: 2, "1": 3}}}, "fixed.a.1", KEY),
+        ({"fixed": {"a": [{"b": {(1, 2): 3}}]}}, "fixed.a.b.(1, 2)", KEY),
+        ({"space": {"c": {"choice": [{1: 2}, {2: 3}]}}}, "space.c.choice.1", KEY),
+        ({"fixed": {"a": looped()}}, "fixed.a", ENDLESS),
+        ({"enqueue": looped()}, "enqueue", ENDLESS),
+        ({"fixed": {"a": deep(3000)}}, "fixed.a", ENDLESS),
+        ({"fixed": {"a": deep(99)}}, "fixed.a", ENDLESS),
+        ({"fixed": {"a": iter(())}}, "fixed.a", PLAIN),
+        ({"fixed": {"a": threading.Lock()}}, "fixed.a", PLAIN),
+        ({"enqueue": iter(())}, "enqueue", "must be a list of tables"),
+    ],
+)
+def test_what_no_study_file_can_have_is_refused(folder: Path, changes: dict[Any, Any], key: str, rule: str) -> None:
+    with pytest.raises(InputError) as caught:
+        hpo.run({**STUDY, **changes}, workers=0, tracking="none", quiet=True)
+    assert (caught.value.file, caught.value.key, caught.value.rule) == ("study", key, rule)
+    assert str(caught.value).startswith(f"study: {key}: {rule}")
+
+
+def test_a_nesting_that_a_ledger_keeps_well_is_searched(folder: Path) -> None:
+    assert run(fixed={"a": deep(98)}).study.fixed == {"a": deep(98)}
+
+
+def test_a_table_that_contains_itself_is_refused_with_a_key_of_bearable_length(folder: Path) -> None:
+    study: dict[str, Any] = {**STUDY}
+    study["fixed"] = study
+    with pytest.raises(InputError, match=ENDLESS) as caught:
+        hpo.run(study, workers=0, tracking="none", quiet=True)
+    assert len(str(caught.value)) < 200
+
+
+def test_numpy_s_numbers_tuples_and_arrays_are_as_if_a_file_had_them(folder: Path) -> None:
+    import numpy as np
+
+    made = run(
+        space={"lr": {"low": np.float32(0.5), "high": np.int64(1)}, "on": {"choice": (np.True_, "no", np.arange(2))}},
+        fixed=MappingProxyType({"sizes": (np.int64(1), (2, np.float64(0.5)))}),
+        budget={"trials": np.int64(2)},
+    )
+    assert made.study.resolved["budget"]["trials"] == 2
+    assert made.study.resolved["space"]["on"]["choice"] == [True, "no", [0, 1]]
+    assert json.dumps(made.study.fixed) == '{"sizes": [1, [2, 0.5]]}'
+    assert made.trials[0].params["lr"] >= 0.5
+    plain = run(
+        space={"lr": {"low": 0.5, "high": 1}, "on": {"choice": [True, "no", [0, 1]]}},
+        fixed={"sizes": [1, [2, 0.5]]},
+        budget={"trials": 2},
+    )
+    assert plain.study.resolved == made.study.resolved
+
+
+def test_a_refusal_shows_the_type_that_was_wrong(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"""budget.trials: must be a whole number, got "Decimal\('2'\)"$"""):
+        run(budget={"trials": Decimal(2)})
+    with pytest.raises(InputError, match=r'budget.trials: must be a whole number, got "2026-01-02"$'):
+        run(budget={"trials": date(2026, 1, 2)})
 
 
 def test_importing_hpo_is_cheap_and_names_what_it_has_not() -> None:
