@@ -77,7 +77,7 @@ def prepare(
             known += 1
             continue
         try:
-            trial = _valued(study, _renamed(study, row, names))
+            trial = _valued(study, _renamed(study, row, names), word)
             meant = {name: _meant(study, name, value) for name, value in given.items() if name not in others}
             trial = replace(trial, params=fitted(study, meant), number=len(trials))
             judgement = judged_again(study.bounds, trial, study.objectives)
@@ -110,7 +110,7 @@ def _renamed(study: Study, row: Trial, names: Mapping[str, str]) -> Trial:
     return replace(row, reports=reports)
 
 
-def _valued(study: Study, row: Trial) -> Trial:
+def _valued(study: Study, row: Trial, word: str) -> Trial:
     """The row with its value: that of the source, or what was reported last.
 
     Raises:
@@ -128,9 +128,8 @@ def _valued(study: Study, row: Trial) -> Trial:
     given = zip(study.objectives, row.values, strict=True) if row.values else None
     last = dict(given or ((name, row.last(name)) for name in study.objectives))
     if row.state is State.PRUNED and not row.reports:
-        raise ValueError(
-            "state: must be complete, because the pruned trial has no reports; give those of --csv with --reports FILE"
-        )
+        how = "; give those of --csv with --reports FILE" if word == "row" else ""
+        raise ValueError(f"state: must be complete, because the pruned trial has no reports{how}")
     for name, value in last.items():
         if value is None or not math.isfinite(value):
             if row.state is State.COMPLETE:

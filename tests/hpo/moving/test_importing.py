@@ -261,6 +261,13 @@ def test_imported_equals_native(tmp_path: Path, sampler: str) -> None:
         assert asked != suggestions(native, [])
 
 
+def test_a_pruned_trial_of_optuna_without_reports_gets_no_advice_for_tables(mine: CommandLine) -> None:
+    theirs = optuna.create_study(storage="sqlite:///o.db", study_name="theirs")
+    theirs.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.PRUNED))
+    refused = mine("import", "mine.toml", "--optuna", "sqlite:///o.db", "theirs", code=2).err
+    assert "trial 0 is refused: state: must be complete, because the pruned trial has no reports\n" in refused
+
+
 def test_an_optuna_study_of_another_direction_is_refused(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/o.db"
     optuna.create_study(storage=url, study_name="up", direction="maximize")
