@@ -107,12 +107,12 @@ def import_trials(
     if csv:
         from hpo.moving.table import csv_trials
 
-        trials, names = csv_trials(csv, parsed, names, reports), {}
+        (trials, unused), names = csv_trials(csv, parsed, names, reports), {}
     else:
-        trials = _foreign(optuna, mlflow, parsed)
+        trials, unused = _foreign(optuna, mlflow, parsed), []
     word = {"--csv": "row", "--optuna": "trial", "--mlflow": "run"}[chosen[0]]
     done = transfers.import_trials(parsed, where, trials, names, word=word, strict=bool(optuna), dry_run=dry_run)
-    _print_import(parsed.name, done, dry_run=dry_run, as_json=as_json)
+    _print_import(parsed, done, [*unused, *done.ignored], dry_run=dry_run, as_json=as_json)
     if done.refused and not done.trials and not done.known:
         raise InputError(f"import: none of {len(done.refused)} {word}s can be imported into {parsed.name}; see above")
 
@@ -152,16 +152,21 @@ def _mapped(words: Sequence[str], study: Study) -> dict[str, str]:
     return found
 
 
-def _print_import(name: str, done: Import, *, dry_run: bool, as_json: bool) -> None:
+def _print_import(study: Study, done: Import, ignored: Sequence[str], *, dry_run: bool, as_json: bool) -> None:
+    name = study.name
     if as_json:
         refused = [{"row": row, "reason": reason} for row, reason in done.refused]
-        counted = {"imported": len(done.trials), "known": done.known, "refused": refused, "ignored": done.ignored}
+        counted = {"imported": len(done.trials), "known": done.known, "refused": refused, "ignored": list(ignored)}
         print_json({"name": name, "dry_run": dry_run, **counted})
         return
     for row, reason in done.refused:
         to_stderr(f"{row} is refused: {reason}")
-    if done.ignored:
-        to_stderr(f"ignored, because {name} has no such parameter: {', '.join(done.ignored)}")
+    mine = {*study.space.names, *study.fixed, *study.objectives, *study.bounds, "value"}
+    doubles = [other for other in ignored if other in mine or other.partition(".")[2] in mine]
+    if strange := [other for other in ignored if other not in doubles]:
+        to_stderr(f"ignored, because {name} has no such parameter: {', '.join(strange)}")
+    if doubles:
+        to_stderr(f"ignored, because another column is taken in its place: {', '.join(doubles)}")
     would = "would be " if dry_run else ""
     words = f"{len(done.trials)} trials {would}imported, {len(done.refused)} refused, {done.known} were there already"
     write(f"{name}: {words}\n")

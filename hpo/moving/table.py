@@ -87,11 +87,12 @@ def read_table(option: str, file: Path) -> Table:
     return table
 
 
-def csv_trials(file: Path, study: Study, names: Mapping[str, str], curves: Path | None = None) -> list[Trial]:
+def csv_trials(
+    file: Path, study: Study, names: Mapping[str, str], curves: Path | None = None
+) -> tuple[list[Trial], list[str]]:
     """A file's rows as trials, with parameters as text; the row below the head is number 1.
 
-    What cannot be told of a row is its trial's ``error``; such a trial has not finished. A column that belongs to
-    nothing is one more parameter.
+    What cannot be told of a row is its trial's ``error``; such a trial has not finished.
 
     Args:
         file: The file, in UTF-8, with a head.
@@ -99,8 +100,11 @@ def csv_trials(file: Path, study: Study, names: Mapping[str, str], curves: Path 
         names: The columns of parameters, of the metric and of metrics with bounds, where they have other names.
         curves: The reports of the same trials, as ``hpo export --reports`` writes them.
 
+    Returns:
+        The trials, and the columns of which nothing is used.
+
     Raises:
-        InputError: When a file cannot be read, or has no column for the metric.
+        InputError: When a file cannot be read, has no column for the metric, or has two for a parameter or metric.
     """
     table = read_table("--csv", file)
     known = table.columns
@@ -117,8 +121,7 @@ def csv_trials(file: Path, study: Study, names: Mapping[str, str], curves: Path 
         metrics[objective] = place
     bounded = _columns([name for name in study.bounds if name not in metrics], "metrics", names, known)
     wanted = _columns([*study.space.names, *study.fixed], "params", names, known)
-    used = {*OWN, *metrics.values(), *bounded.values(), *wanted.values()}
-    others = [column for column in known if column and column not in used and _metric(column) is None]
+    unused = _unused(table, {**metrics, **bounded}, wanted, names)
     empty = {name for name in study.space.names if study.space[name].contains("") and not study.space[name].when}
     reports = _curves(read_table("--reports", curves), metrics, table) if curves else {}
     found, seen = [], Counter[str]()
@@ -128,15 +131,40 @@ def csv_trials(file: Path, study: Study, names: Mapping[str, str], curves: Path 
         own = identity("csv", given, *(row.get(column, "") for column in metrics.values()))
         seen[own] += 1
         origin = Origin(identity(own, seen[own]), Path(table.file).name, number)
-        more = {column: row.get(column, "") for column in others if column not in given}
-        found.append(_read(row, number, given | more, metrics, bounded, origin, reports.get(row.get("number", ""))))
-    return found
+        found.append(_read(row, number, given, metrics, bounded, origin, reports.get(row.get("number", ""))))
+    return found, unused
+
+
+def _unused(
+    table: Table, metrics: Mapping[str, str], parameters: Mapping[str, str], names: Mapping[str, str]
+) -> list[str]:
+    """The columns of which nothing is used; of a table that hpo exported, only those that were added to it.
+
+    Raises:
+        InputError: When two columns hold the same parameter or metric, and ``names`` chooses none of them.
+    """
+    used = {"", *OWN, *metrics.values(), *parameters.values()}
+    twice: set[str | None] = {None}
+    if not _exported(table.columns):  # where the value, and what was reported last, belong together
+        used -= {"value"} - {*metrics.values()}
+        twice |= {*metrics}
+    unused = [column for column in table.columns if column not in used and _metric(column) in twice]
+    for name, column in (*metrics.items(), *parameters.items()):
+        if name in unused and name not in names and column.endswith(f".{name}"):
+            raise table.error(
+                f"has two columns for {name}, {column!r} and {name!r}; choose one with --map {name}=COLUMN"
+            )
+    return unused
+
+
+def _exported(columns: list[str]) -> bool:
+    return any(column.startswith("params.") for column in columns)
 
 
 def _valued(objective: str, names: Mapping[str, str], known: list[str], *, alone: bool) -> str | None:
     """The column of an objective; a table that hpo exported has the values, also of trials without reports."""
     plain = "value" if alone and "value" in known else None
-    if objective in names or not any(column.startswith("params.") for column in known):
+    if objective in names or not _exported(known):
         return _column(objective, "metrics", names, known) or plain
     return plain or _column(objective, "values", names, known) or _column(objective, "metrics", names, known)
 

@@ -59,6 +59,39 @@ def test_a_column_that_belongs_to_nothing_is_named(mine: CommandLine) -> None:
     assert mine("import", "free.toml", "--csv", "t.csv", "--json").json["ignored"] == ["learning_rate", "who"]
 
 
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ("lr,params.lr,loss", "has two columns for lr, 'params.lr' and 'lr'; choose one with --map lr=COLUMN"),
+        ("lr,loss,metrics.loss", "has two columns for loss, 'metrics.loss' and 'loss'; choose one with --map"),
+        ("lr,loss,mem,metrics.mem", "has two columns for mem, 'metrics.mem' and 'mem'; choose one with --map"),
+    ],
+)
+def test_two_columns_for_one_parameter_or_metric_are_refused(mine: CommandLine, head: str, said: str) -> None:
+    Path("t.csv").write_text(f"{head}\n" + ",".join(["0.5"] * len(head.split(","))) + "\n")
+    assert f"--csv: t.csv {said}" in mine("import", "mine.toml", "--csv", "t.csv", "--dry-run", code=2).err
+
+
+def test_of_two_columns_the_one_that_is_not_chosen_is_named(mine: CommandLine) -> None:
+    Path("t.csv").write_text("lr,params.lr,loss,metrics.loss,value,who\n0.1,0.2,0.5,0.6,0.7,Ann\n")
+    words = ("import", "free.toml", "--csv", "t.csv", "--map", "lr=lr", "--map", "loss=metrics.loss")
+    done = mine(*words, "--dry-run", "--json").json
+    assert done["ignored"] == ["params.lr", "loss", "who"]  # as in a table that hpo exported, value is the study's own
+    assert mine(*words).err == (
+        "hpo: ignored, because free has no such parameter: who\n"
+        "hpo: ignored, because another column is taken in its place: params.lr, loss\n"
+    )
+    (trial,) = trials("free")
+    assert (trial.params["lr"], trial.value) == (0.1, 0.6)
+
+
+def test_a_value_beside_the_metric_is_named(mine: CommandLine) -> None:
+    Path("t.csv").write_text("lr,loss,metrics.loss,value\n0.1,0.5,0.6,0.7\n")
+    done = mine("import", "free.toml", "--csv", "t.csv", "--map", "loss=loss")
+    assert done.err == "hpo: ignored, because another column is taken in its place: metrics.loss, value\n"
+    assert trials("free")[0].value == 0.5
+
+
 REFUSED = {
     "0,5,1,complete": 'has 1 more cells than the head, such as "complete"; quote cells with a comma',
     "0.5,1,done": 'state: must be complete, pruned or infeasible, got "done"',
