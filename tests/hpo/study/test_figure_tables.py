@@ -71,6 +71,11 @@ def test_no_figure_takes_a_file_of_the_reports_own(name: str) -> None:
         ([figure("curves", when={"layers": 9})], "when.layers: must be a value that layers can have, got 9"),
         ([figure("curves", y_range=[1, 0])], "y_range: must be low and high, low below high, got"),
         ([figure("curves", y_range=[0])], "y_range: must be a list of 2 numbers"),
+        (
+            [figure("curves", size=[1e9, 1e9])],
+            r"figure\[0\].size: must be at most 500, got \[1000000000.0, 1000000000.0\]",
+        ),
+        ([figure("curves", size=[8, 1e-4])], r"figure\[0\].size: must be at least 0.1, got \[8, 0.0001\]"),
         ([figure("curves", smoothing=11)], "smoothing: must be a table such as"),
         ([figure("curves", smoothing={"points": 10, "beta": 2.0})], "points must be odd"),
         ([figure("curves", styles=["solid"])], r'styles: must be one of .*, got \["solid"\]'),
