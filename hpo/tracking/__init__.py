@@ -30,7 +30,7 @@ def check(tracking: str) -> None:
 
     Raises:
         InputError: For a folder, unless MLflow's own variable allows it; and for a kind of store that neither MLflow
-            nor a plugin of MLflow has.
+            nor a plugin of MLflow has, and for a database in memory, which no other process can read.
     """
     scheme = scheme_of(tracking)
     kind = scheme.partition("+")[0] if scheme.startswith(DATABASES) else scheme
@@ -38,6 +38,10 @@ def check(tracking: str) -> None:
         written = f"{scheme}://" if "://" in tracking else f"{scheme}:"
         rule = f"MLflow has no store for {written}{suggest(kind, KINDS)}"
         raise InputError.about("--tracking", rule, redact(tracking), got=True)
+    path, _, options = tracking.partition("://")[2].partition("?")
+    if kind == "sqlite" and (not path.strip("/") or path.endswith(":memory:") or "mode=memory" in options):
+        rule = f"must be a file, such as {DEFAULT_TRACKING}: no other process can read a database in memory"
+        raise InputError.about("--tracking", rule, tracking, got=True)
     is_folder = kind == "file" or (not kind and tracking not in ("none", "databricks"))
     if is_folder and os.environ.get(FOLDERS, "").lower() not in ("true", "1"):
         raise InputError(

@@ -436,6 +436,18 @@ def test_a_store_that_mlflow_cannot_have_is_refused_before_anything_is_written(
     assert not list(hpo.folder.glob("*.journal"))
 
 
+@pytest.mark.parametrize(
+    "tracking",
+    ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true", "sqlite+pysqlite://"],
+)
+def test_a_tracking_store_in_memory_is_refused_before_anything_is_written(hpo: CommandLine, tracking: str) -> None:
+    before = set(hpo.folder.iterdir())
+    ended = hpo("run", "s.toml", "--workers", "0", "--tracking", tracking, code=2)
+    assert ended.err.startswith("hpo: --tracking: must be a file, such as sqlite:///mlflow.db: no other process can")
+    assert (ended.out, ended.err.count("\n")) == ("", 1)
+    assert set(hpo.folder.iterdir()) == before
+
+
 def test_a_store_of_a_plugin_or_with_a_driver_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     plugin = EntryPoint("foo", "plugin:Store", "mlflow.tracking_store")
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [plugin] * (group == plugin.group))
