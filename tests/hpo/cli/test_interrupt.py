@@ -7,7 +7,9 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -167,3 +169,24 @@ def test_python_m_hpo_is_hpo(hpo: CommandLine, tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     for command in ("run", "list", "show", "best", "fetch", "doctor", "delete"):
         assert re.search(f"^  {command} ", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("entry", ["module", "script"])
+def test_a_signal_while_the_command_is_still_importing_ends_it_quietly(sign: signal.Signals, entry: str) -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    module, _, function = project["scripts"]["hpo"].partition(":")
+    start = f"from {module} import {function} as main; main()"
+    code = f"""
+import os, runpy, sys
+class Told:
+    def find_spec(self, name, *rest):
+        if name == "typer":
+            os.kill(os.getpid(), {int(sign)})
+sys.meta_path.insert(0, Told())
+{"runpy.run_module('hpo', run_name='__main__')" if entry == "module" else start}
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code, "list"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
