@@ -68,7 +68,7 @@ RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run all faile
 Wait = Annotated[
     bool,
     typer.Option(
-        "--wait", envvar="HPO_WAIT", help="Draw the report for MLflow before returning, not in the background."
+        "--wait", help="Draw the report for MLflow before returning, not in the background; or set HPO_WAIT=1."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -153,6 +153,18 @@ WhenInterrupted = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Ray's log and what trials print.")]
+
+
+# What a variable may say, as Typer takes it.
+_YES, _NO = ("1", "true", "t", "yes", "y", "on"), ("0", "false", "f", "no", "n", "off")
+
+
+def waits(wait: bool) -> bool:
+    """Whether ``--wait`` or ``HPO_WAIT`` is set."""
+    given = os.environ.get("HPO_WAIT", "").strip()
+    if given.lower() not in ("", *_YES, *_NO):
+        raise InputError.about("HPO_WAIT", "must be 1 or 0", given, got=True)
+    return wait or given.lower() in _YES
 
 
 def with_trials(overrides: list[str] | None, trials: int | None) -> list[str]:

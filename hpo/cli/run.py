@@ -43,7 +43,7 @@ def run(
     as_json: options.AsJson = False,
 ) -> None:
     """Run a study, or resume it: finished trials are kept and count."""
-    overrides = options.with_trials(overrides, trials)
+    overrides, wait = options.with_trials(overrides, trials), options.waits(wait)
     study, count, where = load(study_file, overrides), options.read_workers(workers), parse(storage)
     if in_cluster_job():
         from hpo.submit.launch import check_durable

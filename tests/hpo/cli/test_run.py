@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from command_line import QUICK, CommandLine
 
+from hpo.cli import options
 from hpo.ledger import lock, snapshots
 from hpo.ledger.address import Address, parse
 from hpo.machine import absolute_uri
@@ -434,6 +435,16 @@ def test_a_store_that_mlflow_cannot_have_is_refused_before_anything_is_written(
     assert ended.err.startswith(f"hpo: --tracking: MLflow has no store for {hint}")
     assert "s3cret" not in ended.err
     assert not list(hpo.folder.glob("*.journal"))
+
+
+def test_a_variable_that_is_wrong_gets_one_message(hpo: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HPO_WAIT", "banana")
+    ended = hpo("run", "s.toml", *QUICK, code=2)
+    assert (ended.out, ended.err) == ("", "hpo: HPO_WAIT: must be 1 or 0, got banana\n")
+    for value in ("", "0", "False", "yes", "1"):
+        monkeypatch.setenv("HPO_WAIT", value)
+        assert options.waits(False) is (value in ("yes", "1"))
+        assert options.waits(True)
 
 
 @pytest.mark.parametrize(
