@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hpo.ledger.journal import Journal
     from hpo.ledger.sql import Sql
 
+_SILENT = "it does not answer; perhaps it, its disk or this machine is only slow"
 # Seconds to wait for a storage that is not available: in all; between two tries; before a remark; in all after Ctrl-C.
 WRITE_TIMEOUT, RETRY_SECONDS, REMARK_SECONDS, INTERRUPTED_TIMEOUT = 60.0, 0.5, 3.0, 3.0
 
@@ -286,7 +287,7 @@ class Ledger:
         if self._watch is None:
             self._watch = threading.Thread(target=self._look, name="ledger", daemon=True)
             self._watch.start()
-        self._reason, self._since = "it does not answer", time.monotonic()
+        self._reason, self._since = _SILENT, time.monotonic()
         try:
             yield
         finally:

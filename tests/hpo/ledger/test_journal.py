@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,11 @@ import pytest
 from small_study import small_study
 
 from hpo.errors import HpoError, InputError
+from hpo.ledger import ledger
 from hpo.ledger import snapshots as books
 from hpo.ledger.address import Address, parse, probe
 from hpo.ledger.ledger import Ledger
+from hpo.search.advisor import Advisor
 from hpo.testing.ledgers import TrialWriter
 from hpo.trial import State
 
@@ -288,3 +291,15 @@ def test_writing_after_somebody_emptied_the_disk_is_an_error_for_people(journal:
         trial_writer.begin()
 
     trial_writer.ledger.close()
+
+
+# Slow disks --------------------------------------------------------------------------------------------------------
+
+
+def test_a_disk_that_is_slow_may_be_only_slow(journal: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "REMARK_SECONDS", 0.1)
+    remarks: list[str] = []
+    with closing(Ledger.open(journal, small_study(), remarks.append)) as held:
+        monkeypatch.setattr(os, "fsync", lambda _: time.sleep(0.5))
+        held.begin(Advisor(small_study(), []).ask())
+    assert "it does not answer; perhaps it, its disk or this machine is only slow" in remarks[0]
