@@ -111,9 +111,9 @@ def for_json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def near(name: str, known: Iterable[str]) -> str:
-    """The tail of an "unknown name" message: the nearest known name, if there is one."""
-    found = difflib.get_close_matches(name, known, n=1)
+def near(name: object, known: Iterable[str]) -> str:
+    """The tail of an "unknown name" message: the nearest known name, if there is one; what is no text has none."""
+    found = difflib.get_close_matches(name, known, n=1) if isinstance(name, str) else []
     return f"; did you mean {found[0]!r}?" if found else ""
 
 

@@ -332,7 +332,7 @@ def _read(
         raise (place / "name").error(
             f'must be one of {", ".join(known)}, or a class as "package.module:Class"',
             name,
-            show(name) + near(str(name), known),
+            show(name) + near(name, known),
         )
     algorithm = known[name]
     if several:

@@ -114,7 +114,16 @@ def show(value: Any) -> str:
 
 def _no_json(value: Any) -> str:
     """A date as a study file has it; of what only a program can pass, the type shows."""
-    return str(value) if isinstance(value, date | time) else repr(value)
+    return str(value) if isinstance(value, date | time) else _in_python(value)
+
+
+def _in_python(value: Any) -> str:
+    """What a program passed as Python shows it, shortened; its type where Python cannot show it."""
+    try:
+        text = repr(value)
+    except Exception:  # of a number of thousands of digits, an endless list, or any class
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 # How deep the tables and lists that a program passes may be nested.
@@ -138,7 +147,8 @@ def as_written(place: Place, value: Any, depth: int = 0) -> Any:
         return [as_written(place, part, depth + 1) for part in value]
     for key in value:
         if not isinstance(key, str):
-            raise (place / short(repr(key))).error("every key of a table must be text", key, short(repr(key)))
+            shown = _in_python(key)
+            raise (place / shown).error("every key of a table must be text", key, shown)
     return {key: as_written(place / key, part, depth + 1) for key, part in value.items()}
 
 
@@ -150,8 +160,7 @@ def argument(key: str, value: Any, kinds: Any, rule: str, low: float | None = No
     """
     fits = isinstance(value, kinds) and not isinstance(value, bool)
     if not fits or (low is not None and value is not None and value < low):
-        got = repr(value)
-        raise Place("", key).error(rule, value, got if len(got) <= 80 else got[:77] + "...")
+        raise Place("", key).error(rule, value, _in_python(value))
 
 
 # Readers ---------------------------------------------------------------------------------------------------------

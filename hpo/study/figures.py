@@ -218,7 +218,7 @@ def _read_figure(place: Place, raw: Any, study: str, space: Space) -> FigureSpec
     kind = raw.get("kind") if isinstance(raw, Mapping) else None
     if isinstance(raw, Mapping) and kind not in (*KINDS, *FORMER_KINDS) and not is_import_path(kind):
         rule = f'must be one of {", ".join(KINDS)}, or "package.module:function"'
-        raise (place / "kind").error(rule, kind, show(kind) + near(str(kind), KINDS))
+        raise (place / "kind").error(rule, kind, show(kind) + near(kind, KINDS))
     options = read_keys(place, raw, KINDS.get(str(kind), Kind(None, ())), space)
     for name, wants in options["when"].items():
         if name not in space.names:

@@ -343,6 +343,25 @@ def test_a_refusal_shows_the_type_that_was_wrong(folder: Path) -> None:
         run(budget={"trials": date(2026, 1, 2)})
 
 
+HUGE = 10**5000  # Python writes no number of more than 4,300 digits
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"study": {HUGE: 1}},
+        {"study": STUDY | {"budget": {"trials": {HUGE}}}},
+        {"study": STUDY | {"sampler": {"name": HUGE}}},
+        {"study": STUDY | {"figure": [{"kind": HUGE}]}},
+        {"study": deep(3000)},
+        {"study": STUDY, "workers": -HUGE},
+    ],
+)
+def test_a_value_that_python_cannot_show_is_refused_like_any_other(folder: Path, given: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r", got a (value of type (int|list)|number of thousands of digits)|type set"):
+        hpo.run(**{"workers": 0, **given})
+
+
 def test_importing_hpo_is_cheap_and_names_what_it_has_not() -> None:
     code = "import sys, hpo; print('hpo.api' in sys.modules, hasattr(hpo, 'rnu'), callable(hpo.run))"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
