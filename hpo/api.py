@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from html import escape
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo import requests, service
 from hpo.best import front_of, ranked
-from hpo.errors import InputError
+from hpo.errors import FigureNotFound, InputError
 from hpo.executors import Executors
+from hpo.imports import reference_to
 from hpo.ledger.address import DEFAULT_STORAGE, Address, parse
-from hpo.machine import absolute, expand
+from hpo.machine import absolute, absolute_uri, expand
 from hpo.requests import Connection
 from hpo.study import Study, load
 from hpo.study import parse as parse_study
@@ -26,13 +26,14 @@ from hpo.study.fields import Place, argument, as_written
 from hpo.study.overrides import override
 from hpo.text import duration, number, value
 from hpo.tracking import DEFAULT_TRACKING
+from hpo.tracking import check as check_tracking
 from hpo.trial import Trial, counts
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# How many of the best trials a result shows in a notebook.
-TOP = 5
+# How many of the best trials a result shows in a notebook; seconds that may lie between two readings of a ledger.
+TOP, MOST = 5, 86_400
 # What every row of a result has of its trial, whatever its parameters and objectives are called.
 OWN = ("number", "state", "seconds")
 
@@ -117,11 +118,14 @@ class Result:
             A ``matplotlib.figure.Figure`` that a notebook shows by itself.
 
         Raises:
-            KeyError: When there is no such figure.
+            hpo.errors.FigureNotFound: When there is no such figure; it is a ``KeyError`` too.
         """
         from hpo.report.figures import FIGURES, FRONTS
 
-        return (FRONTS | FIGURES)[name](self.study, self.trials)
+        known = FRONTS | FIGURES
+        if name not in list(known):  # a list compares what no table can look up
+            raise FigureNotFound.about("name", f"must be one of {', '.join(known)}", name, got=True)
+        return known[name](self.study, self.trials)
 
     def report(self, folder: str | Path) -> Path:
         """Writes the report's page and figures into a folder; returns the page."""
@@ -203,10 +207,12 @@ def run(
     """
     argument("workers", workers, Integral | None, "must be a whole number, 0 or more, or None", low=0)
     argument("address", address, str | None, "must be text, or None")
+    argument("quiet", quiet, bool, "must be True or False")
     _import_optuna()
     parsed = _study(study, overrides, keys)
     where = parse(_chosen("storage", storage, "HPO_STORAGE", DEFAULT_STORAGE))
     uri = _chosen("tracking", tracking, "MLFLOW_TRACKING_URI", DEFAULT_TRACKING)
+    check_tracking(absolute_uri(uri), "tracking")
     cluster = address if address is not None else os.environ.get("RAY_ADDRESS")
     code = None if workers == 0 else _code(parsed)
     with closing(Executors(parsed.workers, workers, cluster, here=True, code=code)) as executors:
@@ -220,7 +226,7 @@ def _study(
 ) -> Study:
     if callable(given):
         name = getattr(given, "__name__", "").lower()
-        given, keys = {"name": name, **keys, "objective": _reference(given)}, {}
+        given, keys = {"name": name, **keys, "objective": reference_to(given)}, {}
     if keys:
         rule = "keys of a study go beside a function, not beside a file or a mapping"
         raise InputError(f"{', '.join(keys)}: {rule}", key=next(iter(keys)), rule=rule)
@@ -235,22 +241,6 @@ def _study(
     for text in overrides:
         override(raw, text, Place("overrides"))
     return parse_study(raw, file="study")
-
-
-def _reference(function: Callable[..., Any]) -> str:
-    """A function's import path; the ledger keeps it, so it must lead back to the function."""
-    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
-    found: Any = sys.modules.get(module or "")
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    if found is not function:
-        raise InputError(
-            f"objective: {name or function} is not at the top level of a module, script or notebook; a resumed study "
-            "could not find it again. Define it there with `def`, and give what it encloses as `fixed` parameters",
-            key="objective",
-            value=name or function,
-        )
-    return f"{module}:{name}"
 
 
 def _code(study: Study) -> bytes | None:
@@ -268,12 +258,9 @@ def _code(study: Study) -> bytes | None:
     try:
         return bytes(cloudpickle.dumps(resolve(reference)))
     except Exception as error:  # of whatever the function refers to
-        raise InputError(
-            f"objective: {reference} cannot be sent to workers ({type(error).__name__}: {error}); put it into "
-            "a module, or run it in this process with workers=0",
-            key="objective",
-            value=reference,
-        ) from error
+        why = f"{reference} cannot be sent to workers ({type(error).__name__}: {error})"
+        rule = f"{why}; put it into a module, or run it in this process with workers=0"
+        raise InputError.about("objective", rule, reference) from error
 
 
 def watch(name: str, *, every: float = 2.0, storage: str | None = None) -> Result:
@@ -281,12 +268,13 @@ def watch(name: str, *, every: float = 2.0, storage: str | None = None) -> Resul
 
     Args:
         name: The study.
-        every: Seconds between two readings of the ledger.
+        every: Seconds between two readings of the ledger, 0.1 or more.
         storage: The ledger, as in :func:`run`.
 
     Raises:
         hpo.errors.InputError: There is no such study, or no such ledger.
     """
+    argument("every", every, Real, f"must be a number of seconds, 0.1 to {MOST:,}", low=0.1, high=MOST)
     _import_optuna()
     from hpo.progress import follow
 

@@ -11,6 +11,7 @@ HpoError                     exit code 1: the study, the ledger, Ray or MLflow f
     ├── ObjectiveError       the objective cannot be imported or refuses its parameters, or its first report shows that
     │                        it never reports the metric
     ├── StudyNotFound        the ledger has no study of this name
+    ├── FigureNotFound       (a KeyError too) a report has no figure of this name
     ├── StudyLocked          another process is running the study
     ├── StudyConflict        the ledger's study of this name was made from another file
     ├── StorageUnusable      (a StorageError too) found before anything was started
@@ -108,6 +109,12 @@ class ObjectiveError(InputError):
 
 class StudyNotFound(InputError):
     """The ledger has no study of this name."""
+
+
+class FigureNotFound(InputError, KeyError):
+    """A report has no figure of this name."""
+
+    __str__ = Exception.__str__  # a KeyError shows its message in quotes
 
 
 class StudyLocked(InputError):

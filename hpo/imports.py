@@ -50,6 +50,26 @@ def load(reference: str, key: str) -> Any:
     return target
 
 
+def reference_to(function: Callable[..., Any]) -> str:
+    """A function's import path; a ledger keeps it, so it must lead back to the function.
+
+    Raises:
+        InputError: When it does not.
+    """
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    found: Any = sys.modules.get(module or "")
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if found is not function:
+        raise _error(
+            "objective",
+            name or function,
+            f"{name or function} is not at the top level of a module, script or notebook; a resumed study could not "
+            "find it again. Define it there with `def`, and give what it encloses as `fixed` parameters",
+        )
+    return f"{module}:{name}"
+
+
 def _import(reference: str, module: str, key: str) -> Any:
     look_in(Path.cwd())
     try:

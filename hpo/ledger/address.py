@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from hpo.errors import StorageUnusable, StudyNotFound
 from hpo.machine import absolute, expand
-from hpo.text import reason, redact, suggest
+from hpo.text import printable, reason, redact, suggest
 
 if TYPE_CHECKING:
     import psycopg
@@ -26,6 +26,8 @@ _SQLITE = b"SQLite format 3\0"
 CONNECT_TIMEOUT = 5
 # A connection string of libpq, which is no file's name.
 _DSN = re.compile(r"(?i)(?:^|\s)(?:host|hostaddr|port|dbname|user|password|service|passfile)\s*=")
+# What no name of a file can hold; the halves left out stand for a name's bytes that are no UTF-8.
+_UNWRITABLE = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 # What stays as it is in a password; % because a quoted password must stay as it is.
 _PASSWORD = "%!$&'()*+,;=:~"
 
@@ -64,8 +66,10 @@ def parse(url: str) -> Address:
     """Reads a storage address.
 
     Raises:
-        StorageUnusable: For a scheme that is no ledger.
+        StorageUnusable: For a scheme that is no ledger, and for what no path and no address can hold.
     """
+    if _UNWRITABLE.search(url):
+        raise _unusable("must not hold a NUL character or half a character", printable(redact(url)), got=True)
     scheme, separator, rest = url.partition("://")
     if not separator:
         if _DSN.search(url):

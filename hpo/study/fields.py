@@ -152,14 +152,14 @@ def as_written(place: Place, value: Any, depth: int = 0) -> Any:
     return {key: as_written(place / key, part, depth + 1) for key, part in value.items()}
 
 
-def argument(key: str, value: Any, kinds: Any, rule: str, low: float | None = None) -> None:
-    """Checks what a program passes: an argument of certain types, a number from ``low`` on; a bool is no number.
+def argument(key: str, value: Any, kinds: Any, rule: str, low: float | None = None, high: float = math.inf) -> None:
+    """Checks what a program passes: an argument of certain types, a number in ``[low, high]``; a bool is no number.
 
     Raises:
         InputError: With the argument's name, the rule and the value.
     """
-    fits = isinstance(value, kinds) and not isinstance(value, bool)
-    if not fits or (low is not None and value is not None and value < low):
+    fits = isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool))
+    if not fits or (low is not None and value is not None and not low <= value <= high):
         raise Place("", key).error(rule, value, _in_python(value))
 
 

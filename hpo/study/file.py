@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -110,7 +111,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Study:
         hint = _beside(Path(path)) if isinstance(error, FileNotFoundError) else ""
         raise Place(str(path)).error(f"cannot be read: {error.strerror}{hint}") from None
     except ValueError as error:  # a syntax error, bytes that are no UTF-8, a number of thousands of digits
-        raise Place(str(path)).error(f"is not valid TOML: {error}") from None
+        wrong = "is not valid TOML" if os.path.exists(path) else "cannot be read"  # noqa: PTH110 -- takes any name
+        raise Place(str(path)).error(f"{wrong}: {error}") from None
     except RecursionError:
         raise Place(str(path)).error("is nested too deeply") from None
 

@@ -25,8 +25,12 @@ DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 KINDS = (*DATABASES, "http", "https", "databricks")
 
 
-def check(tracking: str) -> None:
+def check(tracking: str, key: str = "--tracking") -> None:
     """Refuses a store that MLflow would refuse at every call.
+
+    Args:
+        tracking: The store.
+        key: What names it in messages.
 
     Raises:
         InputError: For a folder, unless MLflow's own variable allows it; and for a kind of store that neither MLflow
@@ -37,19 +41,15 @@ def check(tracking: str) -> None:
     if kind not in ("", "file", *KINDS) and scheme not in _of_plugins():
         written = f"{scheme}://" if "://" in tracking else f"{scheme}:"
         rule = f"MLflow has no store for {written}{suggest(kind, KINDS)}"
-        raise InputError.about("--tracking", rule, redact(tracking), got=True)
+        raise InputError.about(key, rule, redact(tracking), got=True)
     path, _, options = tracking.partition("://")[2].partition("?")
     if kind == "sqlite" and (not path.strip("/") or path.endswith(":memory:") or "mode=memory" in options):
         rule = f"must be a file, such as {DEFAULT_TRACKING}: no other process can read a database in memory"
-        raise InputError.about("--tracking", rule, tracking, got=True)
+        raise InputError.about(key, rule, tracking, got=True)
     is_folder = kind == "file" or (not kind and tracking not in ("none", "databricks"))
     if is_folder and os.environ.get(FOLDERS, "").lower() not in ("true", "1"):
-        raise InputError(
-            f"--tracking: MLflow no longer writes to folders by default, got {tracking!r}; use {DEFAULT_TRACKING}, "
-            f"or set {FOLDERS}=true",
-            key="--tracking",
-            value=tracking,
-        )
+        rule = f"MLflow no longer writes to folders by default, got {tracking!r}; use {DEFAULT_TRACKING}, "
+        raise InputError.about(key, f"{rule}or set {FOLDERS}=true", tracking)
 
 
 def _of_plugins() -> set[str]:

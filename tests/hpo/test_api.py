@@ -11,6 +11,7 @@ import sys
 import threading
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,8 +19,9 @@ from typing import Any
 import pytest
 
 import hpo
-from hpo.errors import InputError
+from hpo.errors import FigureNotFound, InputError
 from hpo.testing import small_study
+from hpo.text import printable
 from hpo.trial import State, Trial
 
 PAGE = Path(__file__).parents[2] / "docs" / "python.md"
@@ -237,6 +239,13 @@ def test_bad_input_is_said_before_anything_starts(folder: Path) -> None:
         ("overrides", [3], 'must hold "key=value" texts'),
         ("overrides", ["budget.trials"], "must be key=value"),
         ("name", 3, "must be a study's name"),
+        *[("quiet", value, "must be True or False") for value in ("x", 1, None)],
+        ("storage", "a\0b", "must not hold a NUL character or half a character"),
+        ("storage", "sqlite:///a\ud800", "must not hold a NUL character or half a character"),
+        *[
+            ("every", value, "must be a number of seconds, 0.1 to 86,400")
+            for value in ("x", float("nan"), float("inf"), -1, 0, 1e20, True, None)
+        ],
     ],
 )
 def test_an_argument_of_the_wrong_type_is_named_and_nothing_is_written(
@@ -244,15 +253,22 @@ def test_an_argument_of_the_wrong_type_is_named_and_nothing_is_written(
 ) -> None:
     before = sorted(folder.iterdir())
     given: dict[str, Any] = {"study": STUDY, "workers": 0, "tracking": "none", key: value}
+    calls = {"name": partial(hpo.read, value), "every": partial(hpo.watch, "quadratic", every=value)}
     with pytest.raises(InputError) as caught:
-        hpo.read(value) if key == "name" else hpo.run(**given)
+        calls.get(key, partial(hpo.run, **given))()
     error = caught.value
-    wrong = value[0] if isinstance(value, list) else value
+    wrong = value[0] if isinstance(value, list) else printable(value) if key == "storage" and value != 3 else value
     assert (error.key or error.file, error.rule, error.value) == (key, rule, wrong)
     assert str(error).startswith(f"{key}: {rule}, got ")
     with pytest.raises(InputError, match="storage: must be text, or None, got 3"):
         hpo.read("x", storage=3)  # type: ignore[arg-type]
     assert sorted(folder.iterdir()) == before
+
+
+def test_a_file_whose_name_no_system_takes_cannot_be_read() -> None:
+    for name in ("a\0.toml", "a\ud800.toml"):
+        with pytest.raises(InputError, match=r"toml: cannot be read: "):
+            hpo.run(name)
 
 
 def looped() -> list[Any]:
@@ -341,6 +357,27 @@ def test_a_refusal_shows_the_type_that_was_wrong(folder: Path) -> None:
         run(budget={"trials": Decimal(2)})
     with pytest.raises(InputError, match=r'budget.trials: must be a whole number, got "2026-01-02"$'):
         run(budget={"trials": date(2026, 1, 2)})
+
+
+def test_a_tracking_store_is_refused_by_the_name_that_the_caller_knows_before_anything_is_written(
+    folder: Path,
+) -> None:
+    before = sorted(folder.iterdir())
+    for tracking in ("", Path("x"), "redis://x"):
+        with pytest.raises(InputError, match=r"^tracking: MLflow ") as caught:
+            hpo.run(STUDY, workers=0, tracking=tracking)  # type: ignore[arg-type]
+        assert caught.value.key == "tracking"
+        assert caught.value.rule
+    assert sorted(folder.iterdir()) == before
+
+
+def test_an_unknown_figure_is_refused_with_the_known_ones() -> None:
+    result = hpo.Result(small_study(), [], "running")
+    for name in ("nope", ["best_trials"], None):
+        with pytest.raises(FigureNotFound, match=r"^name: must be one of .*best_trials.*, got ") as caught:
+            result.figure(name)  # type: ignore[arg-type]
+        assert isinstance(caught.value, KeyError)
+        assert (caught.value.key, caught.value.value) == ("name", name)
 
 
 HUGE = 10**5000  # Python writes no number of more than 4,300 digits
