@@ -39,17 +39,28 @@ def png(figure: Figure) -> bytes:
     """A figure as a PNG file."""
     buffer = io.BytesIO()
     fit(figure)
+    with style():
+        figure.savefig(buffer, format="png", dpi=_dpi(figure))
+    return buffer.getvalue()
+
+
+def _dpi(figure: Figure) -> float:
     width, height = figure.get_size_inches()
     dpi = min(DPI, math.sqrt(MOST_PIXELS / (width * height)), 6e4 / max(width, height))
     if dpi < DPI / 10:
         raise HpoError(f"{width:g} by {height:g} inches are too large to draw")
-    with style():
-        figure.savefig(buffer, format="png", dpi=dpi)
-    return buffer.getvalue()
+    if dpi * min(width, height) < 1:
+        raise HpoError(f"{width:g} by {height:g} inches are too small to draw")
+    return dpi
 
 
 def fit(figure: Figure) -> None:
-    """Gives labels and panels their places, once: Matplotlib would do it again for every file."""
+    """Gives labels and panels their places, once: Matplotlib would do it again for every file.
+
+    Raises:
+        HpoError: When the figure is too large, or too small, to be drawn.
+    """
+    _dpi(figure)
     if (layout := figure.get_layout_engine()) is not None:
         with style():
             layout.execute(figure)

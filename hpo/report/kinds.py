@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ARGUMENTS = ("study", "trials", "options")
+# Inches that a picture can have.
+LEAST, LARGEST = 0.1, 500
 Draw = Callable[[Study, Sequence[Trial], Mapping[str, Any]], "Figure"]
 
 
@@ -35,9 +37,13 @@ def check(study: Study) -> None:
     """Finds out whether every figure of the study file can be drawn, before any work starts.
 
     Raises:
-        InputError: For a function that cannot be imported, and for a key that it does not take.
+        InputError: For a function that cannot be imported, for a key that it does not take, and for a size that cannot
+            be drawn, which a ledger may hold.
     """
-    for spec in study.figures:
+    for index, spec in enumerate(study.figures):
+        if (size := spec.options["size"]) and not all(LEAST <= inches <= LARGEST for inches in size):
+            place = place_of(Place(study.file, "figure"), index) / "size"
+            raise place.error(f"must be {LEAST} to {LARGEST} inches, width and height", size)
         _prepare(study, spec)
 
 

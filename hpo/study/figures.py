@@ -108,8 +108,6 @@ def _smoothing(value: Any) -> dict[str, Any]:
 
 # Kinds -------------------------------------------------------------------------------------------------------------
 
-# Inches that a report can draw.
-LEAST_SIZE, LARGEST_SIZE = 0.1, 500
 # The keys of every kind.
 COMMON = {
     "kind": Field(text),
@@ -117,7 +115,7 @@ COMMON = {
     "title": Field(string, ""),
     "when": Field(table, {}),
     "names": Field(_names, {}),
-    "size": Field(list_of(number(LEAST_SIZE, LARGEST_SIZE), "inches, width and height", length=2), None),
+    "size": Field(list_of(number(0, above=True), "inches, width and height", length=2), None),
     "x_label": Field(string, None),
     "y_label": Field(string, None),
     "x_range": Field(_range, None),

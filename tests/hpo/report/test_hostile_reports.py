@@ -19,6 +19,7 @@ from depth import examples
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from small_study import small_study
 
 from hpo.execution.guest import Guest
 from hpo.insight.parameters import study_insight
@@ -30,7 +31,7 @@ from hpo.report.files import svg, write
 from hpo.report.page import render
 from hpo.study import Study
 from hpo.study.figures import REPORT_FIGURES
-from hpo.trial import State, Trial
+from hpo.trial import Report, State, Trial
 
 ME = __name__
 # Control characters, an escape sequence that writes to the clipboard, halves of characters, what XML forbids, what ends
@@ -196,6 +197,21 @@ def test_the_mean_of_repeats_is_a_number_where_their_sum_is_none() -> None:
     point = Point({}, [1.7e308, 1.7e308, 1.6e308], 3)
     assert point.mean == pytest.approx(1.6667e308, rel=1e-3)
     assert point.deviation == pytest.approx(5.77e306, rel=1e-2)
+
+
+@pytest.mark.usefixtures("one_figure")
+@pytest.mark.parametrize(
+    ("size", "why"), [((1e9, 1e9), "1e+09 by 1e+09 inches are too large"), ((8, 1e-4), "too small")]
+)
+def test_a_size_that_an_older_ledger_may_hold_is_left_out_with_the_reason(
+    tmp_path: Path, size: tuple[float, float], why: str
+) -> None:
+    study = small_study(figure=[{"kind": "curves", "name": "own", "y": "score", "size": list(size)}])
+    remarks: list[str] = []
+    files.write(study, [Trial(0, {}, 0, reports=(Report(1, 0.0, {"score": 1.0}),))], tmp_path, remark=remarks.append)
+    (remark,) = remarks
+    assert remark.startswith("figure own is left out: ")
+    assert f"{why} to draw" in remark
 
 
 def huge(study: Study, trials: list[Trial], options: dict[str, Any]) -> Figure:
