@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py [--workers 1000] [--trials 100000] [--samplers random tpe asha] [--clock wall]
 
-The workers are imagined: a trial takes 10 to 100 s of virtual time. The clock jumps to the next event when the driver
+The workers are imagined: a trial takes 10 to 100 s of virtual time (``--seconds``) when it is not pruned. The clock jumps to the next event when the driver
 has nothing to do, and goes on by the seconds that the driver needs for its work, so that workers wait for it as real
 ones do. With ``--clock cpu`` these are the seconds of processors that the whole process needs, mirror included: an
 upper bound for a driver with a core of its own, and of use on a machine that does other things as well. What the
@@ -61,6 +61,7 @@ class VirtualExecutor:
 
     Args:
         workers: How many trials run at once.
+        lengths: The shortest and the longest time of a trial, in seconds.
         seconds: The driver's clock, in seconds from any moment.
 
     Attributes:
@@ -69,7 +70,8 @@ class VirtualExecutor:
         waits: For each trial that followed another on its worker: the seconds from the end to the next start.
     """
 
-    def __init__(self, workers: int, seconds: Callable[[], float]) -> None:
+    def __init__(self, workers: int, lengths: tuple[float, float], seconds: Callable[[], float]) -> None:
+        self._lengths = lengths
         self._seconds, self._before = seconds, seconds()
         self._rng = np.random.default_rng(0)
         self._order = itertools.count()
@@ -95,7 +97,7 @@ class VirtualExecutor:
         worker, since = self._free.popleft()
         if since >= 0:
             self.waits.append(self.now - since)
-        key, took = (task.number, task.attempt), float(self._rng.uniform(10, 100))
+        key, took = (task.number, task.attempt), float(self._rng.uniform(*self._lengths))
         self._running[task.number] = (worker, self.now)
         self._add(self.now, Started(*key, f"virtual/{worker}", self.now))
         for step in range(1, REPORTS + 1):
@@ -135,14 +137,16 @@ class VirtualExecutor:
         self._due.clear()
 
 
-def measure(kind: str, workers: int, trials: int, clock: Callable[[], float], folder: Path) -> str:
+def measure(
+    kind: str, workers: int, trials: int, lengths: tuple[float, float], clock: Callable[[], float], folder: Path
+) -> str:
     """Runs one search; returns its row of the table."""
     study = parse(STUDY | KINDS[kind] | {"budget": {"trials": trials}}, file="scale")
     ledger = Ledger.open(parse_address(str(folder / f"{kind}.journal")), study)
     search = Search(study, ledger)
     began = time.perf_counter()
     mirror = start_mirror(study, ledger.uid, ledger.created, [], f"sqlite:///{folder}/{kind}.db", print)
-    executor, started = VirtualExecutor(workers, clock), clock()
+    executor, started = VirtualExecutor(workers, lengths, clock), clock()
     search.run(executor, [mirror])
     work = clock() - started
     searched = time.perf_counter()
@@ -165,10 +169,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1000)
     parser.add_argument("--trials", type=int, default=100_000)
     parser.add_argument("--samplers", nargs="+", choices=list(KINDS), default=list(KINDS))
+    lengths_help = "shortest and longest time of a trial that is not pruned (default: 10 100)"
+    parser.add_argument("--seconds", type=float, nargs=2, default=(10.0, 100.0), metavar="S", help=lengths_help)
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     options = parser.parse_args()
     clock = time.perf_counter if options.clock == "wall" else time.process_time
-    print(f"{options.workers} workers, {options.trials} trials, clock: {options.clock}")
+    shortest, longest = options.seconds
+    print(f"{options.workers} workers, {options.trials} trials of {shortest} to {longest} s, clock: {options.clock}")
     print("| search | driver per trial | wait: median | p99 | longest | idle | virtual | search | drain | memory |")
     print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -178,7 +185,7 @@ def main() -> None:
                 if status:
                     raise SystemExit(os.waitstatus_to_exitcode(status))
                 continue
-            print(measure(kind, options.workers, options.trials, clock, Path(folder)), flush=True)
+            print(measure(kind, options.workers, options.trials, (shortest, longest), clock, Path(folder)), flush=True)
             os._exit(0)
 
 
