@@ -2,11 +2,11 @@
 
     python benchmarks/scale.py [--workers 1000] [--trials 100000] [--samplers random tpe asha] [--clock wall]
 
-The workers are imagined: a trial takes 10 to 100 s of virtual time (``--seconds``) when it is not pruned. The clock jumps to the next event when the driver
-has nothing to do, and goes on by the seconds that the driver needs for its work, so that workers wait for it as real
-ones do. With ``--clock cpu`` these are the seconds of processors that the whole process needs, mirror included: an
-upper bound for a driver with a core of its own, and of use on a machine that does other things as well. What the
-driver waits for (a slow disk) is then not in it.
+The workers are imagined: a trial takes 10 to 100 s of virtual time (``--seconds``) when it is not pruned. The clock
+jumps to the next event when the driver has nothing to do, and goes on by the seconds that the driver needs for its
+work, so that workers wait for it as real ones do. With ``--clock cpu`` these are the seconds of processors that the
+whole process needs, mirror included: an upper bound for a driver with a core of its own, and of use on a machine that
+does other things as well. What the driver waits for (a slow disk) is then not in it.
 
 The mirror has less time than in a real search, because the virtual hours pass in minutes; how long it took in all is
 printed, and so is how long after the last trial.
