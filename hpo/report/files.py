@@ -51,7 +51,7 @@ def _dpi(figure: Figure) -> float:
         raise HpoError(f"{width:g} by {height:g} inches are too large to draw")
     if dpi * min(width, height) < 1:
         raise HpoError(f"{width:g} by {height:g} inches are too small to draw")
-    return dpi
+    return float(dpi)
 
 
 def fit(figure: Figure) -> None:
