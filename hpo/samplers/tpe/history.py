@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.samplers._tpe.sampler import _split_complete_trials_multi_objective
-from optuna.search_space import IntersectionSearchSpace
 from optuna.search_space.group_decomposed import _SearchSpaceGroup
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -27,7 +26,7 @@ class History:
 
     Attributes:
         finished: How many trials are complete or pruned.
-        shared_space: Optuna's record of the parameters that all trials have.
+        shared: The parameters that all of these have, with the same distribution; None without any.
     """
 
     _of: Study
@@ -38,7 +37,7 @@ class History:
 
     def _clear(self) -> None:
         self.finished = 0
-        self.shared_space = IntersectionSearchSpace(include_pruned=True)
+        self.shared: dict[str, BaseDistribution] | None = None
         self._count = 0
         self._kind = np.zeros(0, np.int8)
         self._keys = np.zeros((2, 0))  # trials of one kind are sorted by these two, the best one first
@@ -56,7 +55,7 @@ class History:
             study: The study.
             params_of: The parameters of a trial, also those that a running one has not suggested yet.
         """
-        trials = study.get_trials(deepcopy=False)
+        trials = study._get_trials(deepcopy=False, use_cache=True)  # one list for all that is drawn for a trial
         if self._study != (study._storage, study._study_id) or len(trials) < self._count:
             self._clear()
             self._study = (study._storage, study._study_id)
@@ -91,6 +90,8 @@ class History:
             return
         if trial.state.is_finished():
             self.finished += 1
+            before, now = self.shared, trial.distributions
+            self.shared = now if before is None else {n: d for n, d in before.items() if now.get(n) == d}
             names = tuple(trial.distributions)
             if names not in self._first_with or number < self._first_with[names][0]:
                 self._first_with[names] = (number, trial.distributions)

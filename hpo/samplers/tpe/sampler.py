@@ -44,17 +44,19 @@ class TpeSampler(TPESampler):
             return False
         self._history.update(study, lambda trial: self._get_params(trial, study))
         self._several = study._is_multi_objective()
-        self._search_space = self._history.shared_space
         return True
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        if not self._knows(study) or not self._group:
+        if not self._knows(study) or not self._is_multivariate(study):
             return super().infer_relative_search_space(study, trial)
-        self._search_space_group = self._history.groups()
+        spaces: list[dict[str, BaseDistribution]] = [self._history.shared or {}]
+        if self._group:
+            self._search_space_group = self._history.groups()
+            spaces = self._search_space_group.search_spaces
         return {
             name: distribution
-            for group in self._search_space_group.search_spaces
-            for name, distribution in sorted(group.items())
+            for space in spaces
+            for name, distribution in sorted(space.items())
             if not distribution.single()
         }
 
