@@ -130,7 +130,8 @@ def csv_trials(
         given |= {name: "" for name in empty if name not in given and name in wanted}
         own = identity("csv", given, *(row.get(column, "") for column in metrics.values()))
         seen[own] += 1
-        origin = Origin(identity(own, seen[own]), Path(table.file).name, number)
+        exported = _whole(row.get("number") or "")
+        origin = Origin(identity(own, seen[own]), Path(table.file).name, number if exported is None else exported)
         found.append(_read(row, number, given, metrics, bounded, origin, reports.get(row.get("number", ""))))
     return found, unused
 

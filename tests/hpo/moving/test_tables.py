@@ -243,6 +243,20 @@ def test_curves_that_do_not_fit_are_refused(mine: CommandLine, curves: str, said
     assert said in mine("import", "free.toml", "--optuna", "a", "b", "--reports", "c.csv", code=2).err
 
 
+def test_a_row_is_named_by_the_number_that_its_table_gives_it(mine: CommandLine) -> None:
+    for name, table in (
+        ("numbered.csv", "number,lr,loss\n7,0.1,0.5\n,0.2,0.25\n"),
+        ("plain.csv", "lr,loss\n0.3,0.125\n"),
+    ):
+        (mine.folder / name).write_text(table)
+        mine("import", "free.toml", "--csv", name)
+    assert [trial.place for trial in trials("free")] == [
+        "numbered.csv, trial 7",
+        "numbered.csv, trial 2",
+        "plain.csv, trial 1",
+    ]
+
+
 def test_a_study_knows_its_own_export_and_that_of_the_study_it_was_forked_from(mine: CommandLine) -> None:
     mine("run", "free.toml", *QUICK, "-q")
     mine("export", "free", "--out", "t.csv")
