@@ -162,9 +162,8 @@ def _too_few_repeats(entries: Sequence[Entry]) -> str | None:
         return None  # nothing is to be run
     repeats = [entry.repeats.keys() | entry.traces.keys() for entry in entries]
     pairs = [len(one & two) for one, two in combinations(repeats, 2) if one & two]
-    return (
-        _cannot_show(min(pairs), 2 * len(pairs)) if min(pairs, default=1) > 1 else None
-    )  # each pair is tested under two measures
+    fewest = min(pairs, default=0)
+    return _cannot_show(fewest, 2 * len(pairs)) if fewest > 1 else None  # each pair is tested under two measures
 
 
 def _cannot_show(pairs: int, tests: int) -> str | None:
