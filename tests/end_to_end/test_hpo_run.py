@@ -82,14 +82,14 @@ def test_a_killed_driver_costs_nothing_but_time(
     os.kill(driver.pid, signal.SIGKILL)
     driver.communicate()
 
-    wait_for_the_end_of(left_behind)
     shown = folder.show()
     assert shown["state"] == "stopped"
     assert shown["trials"]["running"] >= 1
     finished = {trial["number"]: trial["value"] for trial in shown["best"]}
 
-    folder.hpo("run", "study.toml", "--workers", "2")
+    folder.hpo("run", "study.toml", "--workers", "2")  # at once: what the dead driver left has not ended yet
 
+    wait_for_the_end_of(left_behind)
     assert folder.values() == undisturbed.values()
     assert folder.show()["trials"] == {"complete": TRIALS, "pruned": 0, "failed": 0, "running": 0}
     runs_are_whole(folder)
