@@ -168,7 +168,7 @@ def _space(given: dict[str, Any]) -> str | None:
         return "{ choice = [true, false] }"
     if given.get("action", "store") != "store":
         return None
-    if given.get("nargs", "?") != "?":
+    if _takes_a_list(given):
         return f"{{ choice = [{json.dumps(default)}] }}  # add other lists" if default and _plain(default) else None
     if isinstance(choices, list | tuple) and _plain(choices):
         return f"{{ choice = {json.dumps(choices, ensure_ascii=False)} }}"
@@ -177,13 +177,17 @@ def _space(given: dict[str, Any]) -> str | None:
     return "{ low = 1, high = 100, log = true }" if given.get("type") == "int" else ""
 
 
+def _takes_a_list(given: dict[str, Any]) -> bool:
+    return bool(given.get("nargs", "?") != "?")
+
+
 def _plain(values: Any) -> bool:
     return isinstance(values, list | tuple) and all(type(value) in (str, int, float) for value in values)
 
 
 def _pattern(option: str, name: str, given: dict[str, Any]) -> str | None:
     """How ``{args}`` writes the parameter of an option; None where it needs no ``[arguments]``."""
-    if given.get("nargs", "?") != "?":
+    if _takes_a_list(given):
         return f"--{option} {{ }}"
     if given.get("action") == "BooleanOptionalAction":
         return f"--{option}/--no-{option}"

@@ -109,6 +109,10 @@ def show(value: Any) -> str:
         text = json.dumps(value, default=_no_json, ensure_ascii=False)
     except ValueError:  # Python writes no whole number of more than 4,300 digits
         return "a number of thousands of digits"
+    return _cut(text)
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -123,7 +127,7 @@ def _in_python(value: Any) -> str:
         text = repr(value)
     except Exception:  # of a number of thousands of digits, an endless list, or any class
         return f"a value of type {type(value).__name__}"
-    return text if len(text) <= 80 else text[:77] + "..."
+    return _cut(text)
 
 
 # How deep the tables and lists that a program passes may be nested.
