@@ -1,8 +1,9 @@
-"""Finished runs straight into a tracking database: any number of them in one transaction.
+"""Runs straight into a tracking database: any number of them in one transaction.
 
-MLflow's own calls write a run in eight transactions and some fifty statements, and there is none for several runs. A
-database that this process has opened takes them in five statements into MLflow's own tables; a store behind a server is
-written by calls. What the two ways leave must be the same: ``tests/hpo/tracking/mlflow/test_bulk.py`` compares them.
+MLflow's own calls write a run in eight transactions and some fifty statements, and one that goes on in two transactions
+each time; there is none for several runs. A database that this process has opened takes new runs, and what changes in
+others, in a few statements into MLflow's own tables; a store behind a server is written by calls. What the two ways
+leave must be the same: ``tests/hpo/tracking/mlflow/test_bulk.py`` compares them.
 """
 
 from __future__ import annotations
@@ -14,22 +15,26 @@ from typing import Any, NamedTuple
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
 from mlflow.utils.uri import append_to_uri_path
+from sqlalchemy import bindparam, select
 
 from hpo.tracking.mlflow.client import latest
 
 # Rows per statement: what bounds the memory of a batch of long trials.
 ROWS = 5000
+# Where MLflow keeps a run's name once more.
+NAME_TAG = "mlflow.runName"
 
 
-class Finished(NamedTuple):
-    """A run that is over.
+class New(NamedTuple):
+    """A run that is not there yet.
 
     Attributes:
         name: Its name.
         status: One of MLflow's run statuses.
         started: Milliseconds since the epoch.
-        ended: Milliseconds since the epoch.
+        ended: The same; None while it runs.
         tags: By their keys.
         params: With different keys.
         metrics: In order of their steps.
@@ -38,9 +43,27 @@ class Finished(NamedTuple):
     name: str
     status: str
     started: int
-    ended: int
+    ended: int | None
     tags: Mapping[str, str]
     params: Sequence[Param]
+    metrics: Sequence[Metric]
+
+
+class Change(NamedTuple):
+    """What is new in a run that is there.
+
+    Attributes:
+        run_id: Its id.
+        status: One of MLflow's run statuses.
+        ended: Milliseconds since the epoch; None while it runs.
+        tags: Those that are new or have changed, by their keys.
+        metrics: Those that are new, in order of their steps.
+    """
+
+    run_id: str
+    status: str
+    ended: int | None
+    tags: Mapping[str, str]
     metrics: Sequence[Metric]
 
 
@@ -52,36 +75,77 @@ def database(client: MlflowClient) -> Any:
     return store if isinstance(store, SqlAlchemyStore) else None
 
 
-def insert(store: Any, experiment_id: str, runs: Iterable[Finished]) -> list[str]:
-    """Writes all of the runs, or none.
+def write(store: Any, experiment_id: str, new: Sequence[New], changes: Sequence[Change] = ()) -> list[str]:
+    """Writes all of it, or nothing.
 
     Args:
         store: What :func:`database` gave.
         experiment_id: An active experiment.
-        runs: What to write.
+        new: Runs to make.
+        changes: What to change in others, each of them once.
 
     Returns:
-        Their ids.
+        The ids of the new runs.
+
+    Raises:
+        MlflowException: When a run to change is not there, or deleted.
     """
     from mlflow.store.tracking.dbmodels import models
 
     location = store.get_experiment(experiment_id).artifact_location
-    found = [(uuid.uuid4().hex, run) for run in runs]
-    tables: list[tuple[Any, Iterator[dict[str, Any]]]] = [
-        (models.SqlRun, (_run(run_id, run, experiment_id, location) for run_id, run in found)),
-        (models.SqlTag, (row for run_id, run in found for row in _tags(run_id, run))),
-        (models.SqlParam, ({"run_uuid": i, "key": p.key, "value": p.value} for i, run in found for p in run.params)),
-        (models.SqlMetric, (row for run_id, run in found for row in _metrics(store, run_id, run))),
-        (models.SqlLatestMetric, (row for run_id, run in found for row in _latest(store, run_id, run))),
-    ]
+    made = [(uuid.uuid4().hex, run) for run in new]
+    changed = [change.run_id for change in changes]
+    metrics = [(run_id, run.metrics) for run_id, run in made] + [(change.run_id, change.metrics) for change in changes]
     with store.ManagedSessionMaker(read_only=False) as session:
-        for model, rows in tables:
-            while part := list(itertools.islice(rows, ROWS)):
-                session.execute(model.__table__.insert(), part)
-    return [run_id for run_id, _ in found]
+        _check_active(session, models.SqlRun.__table__, changed)
+        _insert(session, models.SqlRun, (_run(run_id, run, experiment_id, location) for run_id, run in made))
+        _end(session, models.SqlRun.__table__, [change for change in changes if change.ended is not None])
+        _drop_tags(session, models.SqlTag.__table__, changes)
+        _insert(session, models.SqlTag, _tags((run_id, {**run.tags, NAME_TAG: run.name}) for run_id, run in made))
+        _insert(session, models.SqlTag, _tags((change.run_id, change.tags) for change in changes))
+        _insert(session, models.SqlParam, (_param(run_id, param) for run_id, run in made for param in run.params))
+        _insert(session, models.SqlMetric, _metrics(store, metrics))
+        last = _take_latest(session, models.SqlLatestMetric.__table__, changed)
+        _insert(session, models.SqlLatestMetric, _latest(store, metrics, last))
+    return [run_id for run_id, _ in made]
 
 
-def _run(run_id: str, run: Finished, experiment_id: str, location: str) -> dict[str, Any]:
+def _insert(session: Any, model: Any, rows: Iterable[dict[str, Any]]) -> None:
+    rows = iter(rows)
+    while part := list(itertools.islice(rows, ROWS)):
+        session.execute(model.__table__.insert(), part)
+
+
+def _check_active(session: Any, runs: Any, wanted: Sequence[str]) -> None:
+    query = select(runs.c.run_uuid).where(runs.c.run_uuid.in_(wanted), runs.c.lifecycle_stage == "active")
+    if gone := set(wanted) - set(session.scalars(query)):
+        raise MlflowException(f"The run {min(gone)} must be in the 'active' state")
+
+
+def _end(session: Any, runs: Any, changes: Sequence[Change]) -> None:
+    if changes:
+        update = runs.update().where(runs.c.run_uuid == bindparam("run_id"))
+        update = update.values(status=bindparam("new_status"), end_time=bindparam("ended"))
+        session.execute(update, [{"run_id": c.run_id, "new_status": c.status, "ended": c.ended} for c in changes])
+
+
+def _drop_tags(session: Any, tags: Any, changes: Sequence[Change]) -> None:
+    """Makes room for the new values of tags."""
+    if found := [{"run_id": change.run_id, "tag": key} for change in changes for key in change.tags]:
+        where = (tags.c.run_uuid == bindparam("run_id"), tags.c.key == bindparam("tag"))
+        session.execute(tags.delete().where(*where), found)
+
+
+def _take_latest(session: Any, table: Any, runs: Sequence[str]) -> list[dict[str, Any]]:
+    """Takes the last values of runs out of their table."""
+    where = table.c.run_uuid.in_(runs)
+    found = [dict(row) for row in session.execute(select(table).where(where)).mappings()]
+    if found:
+        session.execute(table.delete().where(where))
+    return found
+
+
+def _run(run_id: str, run: New, experiment_id: str, location: str) -> dict[str, Any]:
     return {
         "run_uuid": run_id,
         "name": run.name,
@@ -100,27 +164,37 @@ def _run(run_id: str, run: Finished, experiment_id: str, location: str) -> dict[
     }
 
 
-def _tags(run_id: str, run: Finished) -> Iterator[dict[str, Any]]:
-    for key, value in {**run.tags, "mlflow.runName": run.name}.items():
-        yield {"run_uuid": run_id, "key": key, "value": value}
+def _tags(found: Iterable[tuple[str, Mapping[str, str]]]) -> Iterator[dict[str, Any]]:
+    for run_id, tags in found:
+        for key, value in tags.items():
+            yield {"run_uuid": run_id, "key": key, "value": value}
 
 
-def _metrics(store: Any, run_id: str, run: Finished) -> Iterator[dict[str, Any]]:
-    seen = set()
-    for metric in run.metrics:
-        row = _row(store, run_id, metric)
-        identity = tuple(row.values())
-        if identity not in seen:  # two names of a metric may have become one
-            seen.add(identity)
-            yield row
+def _param(run_id: str, param: Param) -> dict[str, Any]:
+    return {"run_uuid": run_id, "key": param.key, "value": param.value}
 
 
-def _latest(store: Any, run_id: str, run: Finished) -> Iterator[dict[str, Any]]:
-    for metric in latest(run.metrics).values():
-        yield _row(store, run_id, metric)
+def _metrics(store: Any, logged: Iterable[tuple[str, Sequence[Metric]]]) -> Iterator[dict[str, Any]]:
+    for run_id, metrics in logged:
+        seen = set()
+        for metric in metrics:
+            row = _metric(store, run_id, metric)
+            identity = tuple(row.values())
+            if identity not in seen:  # two names of a metric may have become one
+                seen.add(identity)
+                yield row
 
 
-def _row(store: Any, run_id: str, metric: Metric) -> dict[str, Any]:
+def _latest(
+    store: Any, logged: Iterable[tuple[str, Sequence[Metric]]], before: Iterable[dict[str, Any]]
+) -> Iterable[dict[str, Any]]:
+    """The last values of runs: of what they had before, and what is new."""
+    new = (_metric(store, run_id, metric) for run_id, metrics in logged for metric in latest(metrics).values())
+    rows = sorted([*before, *new], key=lambda row: (row["step"], row["timestamp"], row["value"]))
+    return {(row["run_uuid"], row["key"]): row for row in rows}.values()
+
+
+def _metric(store: Any, run_id: str, metric: Metric) -> dict[str, Any]:
     is_nan, value = store.sanitize_metric_value(metric.value)
     return {
         "run_uuid": run_id,

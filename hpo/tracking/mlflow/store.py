@@ -1,7 +1,7 @@
 """A study's runs in MLflow, kept up to its ledger.
 
-A child is written in at most three calls (create, one batch of parameters and metrics, terminate), those of several
-trials side by side, and finished ones of a database together in one transaction.
+Children of a database are written together, in one transaction. Behind a server, a child is written in at most three
+calls (create, one batch of parameters and metrics, terminate), those of several trials side by side.
 """
 
 from __future__ import annotations
@@ -204,14 +204,25 @@ class MlflowStore:
     # The children --------------------------------------------------------------------------------------------------
 
     def write(self, trials: Sequence[Trial]) -> None:
-        # A failed trial has an artifact, which no table takes.
-        whole = [trial for trial in trials if self._database and trial.finished and trial.number not in self._runs]
-        whole = [trial for trial in whole if not trial.error]
-        self._write_side_by_side([trial for trial in trials if trial not in whole])
-        if whole:
-            runs = bulk.insert(self._database, self._experiment, [self._finished(trial) for trial in whole])
-            for trial, run_id in zip(whole, runs, strict=True):
-                self._runs[trial.number] = _Child(run_id, trial.attempt, trial.state, done=True)
+        rows = [trial for trial in trials if self._database and self._has_only_rows(trial)]
+        taken = {trial.number for trial in rows}
+        self._write_side_by_side([trial for trial in trials if trial.number not in taken])
+        if not rows:
+            return
+        new = [trial for trial in rows if trial.number not in self._runs]
+        changes = [self._change(self._runs[trial.number], trial) for trial in rows if trial.number in self._runs]
+        runs = bulk.write(self._database, self._experiment, [self._new(trial) for trial in new], changes)
+        for trial, run_id in zip(new, runs, strict=True):
+            self._runs[trial.number] = _Child(run_id, trial.attempt, trial.state)
+        for trial in rows:
+            self._runs[trial.number].is_at(trial)
+
+    def _has_only_rows(self, trial: Trial) -> bool:
+        """Whether all that is to be written of a trial belongs in tables: a failed one has a file, too."""
+        child = self._runs.get(trial.number)
+        if child is not None and (child.done or child.attempt != trial.attempt):
+            return False
+        return not trial.error and (trial.finished or trial.started is not None)
 
     def _write_side_by_side(self, trials: Sequence[Trial]) -> None:
         """Writes each trial by calls of its own; the first error comes when all have ended."""
@@ -236,16 +247,20 @@ class MlflowStore:
         if errors:
             raise errors[0]
 
-    def _finished(self, trial: Trial) -> bulk.Finished:
-        return bulk.Finished(
+    def _new(self, trial: Trial) -> bulk.New:
+        return bulk.New(
             f"trial {trial.number}",
             STATUS[trial.state],
             self._start(trial),
-            client.milliseconds(trial.ended or 0),
+            _end(trial),
             self._tags(trial),
             self._trial_params(trial),
             client.metrics(trial.reports) + client.objective(trial),
         )
+
+    def _change(self, child: _Child, trial: Trial) -> bulk.Change:
+        metrics = client.metrics(trial.reports[child.sent :]) + client.objective(trial)
+        return bulk.Change(child.run_id, STATUS[trial.state], _end(trial), child.new_tags(trial), metrics)
 
     def _write(self, trial: Trial) -> None:
         child = self._runs.get(trial.number)
@@ -255,29 +270,27 @@ class MlflowStore:
             del self._runs[trial.number]
         if not trial.finished and trial.started is None:
             return  # it waits for a worker
+        params = []
         if child is None:
-            child = self._runs[trial.number] = self._create_child(trial)
+            child, params = self._create_child(trial), self._trial_params(trial)
+            self._runs[trial.number] = child
         if child.done:
             if child.state is not trial.state:  # a person has discarded it, or let it count again
                 self._client.set_tag(child.run_id, "hpo.state", trial.state)
                 child.state = trial.state
             return
-        metrics = client.metrics(trial.reports[child.sent :], flat=self._flat)
-        if trial.finished:
-            metrics += client.objective(trial)
-        tags = [] if child.state == trial.state else [RunTag("hpo.state", trial.state)]
-        tags += [RunTag(*tag) for tag in _feasible(trial).items()]
+        metrics = client.metrics(trial.reports[child.sent :], flat=self._flat) + client.objective(trial)
+        tags = [RunTag(*tag) for tag in child.new_tags(trial).items()]
         if trial.error:
             if len(trial.error) > MAX_ERROR:
                 self._cut(f"errors are cut in their middle to {MAX_ERROR} characters")
             error = cut(trial.error, MAX_ERROR)
             tags.append(RunTag("hpo.error", clean((error.rstrip().splitlines() or [""])[-1], MAX_LINE)))
             self._client.log_text(child.run_id, clean(error, 2 * MAX_ERROR), "error.txt")
-        log(self._client, child.run_id, metrics, [] if child.has_params else self._trial_params(trial), tags)
-        child.sent, child.has_params = len(trial.reports), True
+        log(self._client, child.run_id, metrics, params, tags)
         if trial.finished:
-            self._client.set_terminated(child.run_id, STATUS[trial.state], client.milliseconds(trial.ended or 0))
-            child.done = True
+            self._client.set_terminated(child.run_id, STATUS[trial.state], _end(trial))
+        child.is_at(trial)
 
     def _create_child(self, trial: Trial) -> _Child:
         tags = self._tags(trial)
@@ -318,6 +331,10 @@ class MlflowStore:
         return client.milliseconds(trial.started or self._started)
 
 
+def _end(trial: Trial) -> int | None:
+    return client.milliseconds(trial.ended or 0) if trial.finished else None
+
+
 class _Child:
     """What of a trial's run is written."""
 
@@ -327,7 +344,14 @@ class _Child:
         self.state = state
         self.done = done
         self.sent = 0
-        self.has_params = False
+
+    def new_tags(self, trial: Trial) -> dict[str, str]:
+        state = {} if self.state == trial.state else {"hpo.state": str(trial.state)}
+        return state | _feasible(trial)
+
+    def is_at(self, trial: Trial) -> None:
+        """Remembers that the run says what this trial says."""
+        self.state, self.done, self.sent = trial.state, trial.finished, len(trial.reports)
 
 
 def _feasible(trial: Trial) -> dict[str, str]:
