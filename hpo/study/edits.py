@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hpo.errors import InputError
-from hpo.study.algorithms import SAMPLING
 from hpo.study.fields import Place, show
 from hpo.study.file import parse
-from hpo.study.overrides import keys_of, override
+from hpo.study.overrides import drop_options, keys_of, names_algorithm, override
 from hpo.study.study import IDENTITY, Study
 from hpo.study.values import as_stored
 
@@ -213,8 +212,8 @@ def _apply(raw: dict[str, Any], edit: Edit) -> None:
     path = edit.path
     if path == [WORKERS]:
         return
-    if path[-1] == "name" and path[0] in ("sampler", "pruner"):  # another one takes other options
-        raw[path[0]] = {key: value for key, value in raw.get(path[0], {}).items() if key in SAMPLING}
+    if names_algorithm(path):  # also where the name stays: an edit that is typed again begins anew
+        drop_options(raw.setdefault(path[0], {}))
     override(raw, f"{edit.key}={edit.text}", Place("hpo set"))
 
 

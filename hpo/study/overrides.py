@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from typing import Any
 
+from hpo.study.algorithms import SAMPLING
 from hpo.study.fields import Place, show
 
 # Where an override stands, for messages.
@@ -34,12 +36,26 @@ def override(raw: dict[str, Any], wanted: str, place: Place = _OPTION) -> None:
         target = target.setdefault(part, {})
         if not isinstance(target, dict):
             raise (place / key).error(f"{'.'.join(path[:depth])} must be a table", target)
+    before = target.get(path[-1])
     try:
         (target[path[-1]],) = tomllib.loads(f"value = {text}").values()
     except ValueError:  # no TOML, or more than one key
         if path[0] not in ("budget", "trial", "workers"):  # whose readers take "90s", and refuse what they do not know
-            _check_text(place / key, text, target.get(path[-1]), fixed=path[0] == "fixed")
+            _check_text(place / key, text, before, fixed=path[0] == "fixed")
         target[path[-1]] = text
+    if names_algorithm(path) and target[path[-1]] != before:
+        drop_options(target)
+
+
+def names_algorithm(path: Sequence[str]) -> bool:
+    """Whether a key names the sampler or the pruner."""
+    return tuple(path) in (("sampler", "name"), ("pruner", "name"))
+
+
+def drop_options(table: dict[str, Any]) -> None:
+    """Leaves the name of a sampler or pruner, and what all samplers take: another one takes other options."""
+    for key in set(table) - set(SAMPLING) - {"name"}:
+        del table[key]
 
 
 def keys_of(key: str) -> list[str]:

@@ -122,3 +122,16 @@ def test_a_name_with_a_dot_and_no_quotes_is_refused_with_the_quotes(file: Path, 
         load(file)
 
     assert hint in str(raised.value)
+
+
+def test_another_sampler_or_pruner_drops_the_options_of_the_old_one(file: Path) -> None:
+    file.write_text(
+        f'{STUDY}[sampler]\nname = "narrowing"\nseed = 7\nround = 8\n[pruner]\nname = "asha"\nmin_resource = 1\n'
+    )
+
+    other = load(file, ["sampler.name=tpe", "pruner.name=median", "pruner.n_startup_trials=2"])
+    same = load(file, ["sampler.name=narrowing", "pruner.name=asha"])
+
+    assert (other.sampler.name, other.seed, "round" in other.sampler.options) == ("tpe", 7, False)
+    assert (other.pruner.name, other.pruner.options["n_startup_trials"]) == ("median", 2)
+    assert (same.sampler.options["round"], same.pruner.options["min_resource"]) == (8, 1)
