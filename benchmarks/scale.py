@@ -19,10 +19,12 @@ import heapq
 import itertools
 import os
 import resource
+import sqlite3
 import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +153,12 @@ def measure(
     work = clock() - started
     searched = time.perf_counter()
     missing = mirror.close(StudyState.COMPLETE, 24 * 3600)
-    if missing:
-        raise RuntimeError(f"{missing} trials are not in MLflow")
+    with closing(sqlite3.connect(folder / f"{kind}.db")) as database:
+        (written,) = database.execute(
+            "SELECT count(*) FROM runs WHERE name LIKE 'trial %' AND status = 'FINISHED'"
+        ).fetchone()
+    if missing or written != trials:
+        raise RuntimeError(f"MLflow has {written} of {trials} trials as finished")
     drained = time.perf_counter()
     ledger.close()
     idle = sum(executor.waits)

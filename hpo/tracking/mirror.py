@@ -136,12 +136,12 @@ class Mirror:
         running = {trial.number for trial in pending if not trial.finished}
         new = running - self._running if self._closing is None else set()
         self._running = self._running - {trial.number for trial in pending} | running
-        pending = [trial for trial in pending if trial.number not in new]
+        numbers = [trial.number for trial in pending if trial.number not in new]
         size = self._store.batch
-        for start in range(0, len(pending), size):
+        for start in range(0, len(numbers), size):
             if self._abandoned or time.monotonic() > end:
                 break
-            self._write(pending[start : start + size])
+            self._write(numbers[start : start + size])
         if self._finished:
             self._store.progress(self._finished)
             self._finished = []
@@ -157,19 +157,17 @@ class Mirror:
         self._finished = []
         with self._lock:
             for trial in known:
-                if trial.number in mirrored:
-                    self._pending.pop(trial.number, None)
-                else:
+                if trial.number not in mirrored:
                     self._pending.setdefault(trial.number, trial)
+                elif self._pending.get(trial.number) is trial:  # and nothing newer
+                    del self._pending[trial.number]
         self._store, self._synchronized = store, True
 
-    def _write(self, trials: list[Trial]) -> None:
+    def _write(self, numbers: list[int]) -> None:
         assert self._store is not None
+        with self._lock:  # as they are now: one may have ended since the round began
+            self._writing = trials = [self._pending.pop(number) for number in numbers]
         finished = [trial for trial in trials if trial.finished]  # what ends while it is written is updated again
-        with self._lock:
-            self._writing = trials
-            for trial in trials:
-                self._pending.pop(trial.number, None)
         began = time.monotonic()
         try:
             self._store.write(trials)

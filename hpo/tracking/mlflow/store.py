@@ -79,6 +79,7 @@ class MlflowStore:
         self._started = started
         self._since = since
         self._source = source_tags(study)
+        self._opened = 0
         self._experiment = ""
         self._parent = ""
         self._runs: dict[int, _Child] = {}
@@ -91,6 +92,7 @@ class MlflowStore:
     # The parent ----------------------------------------------------------------------------------------------------
 
     def open(self, trials: Iterable[Trial]) -> set[int]:
+        self._opened += 1
         self._experiment = self._find_or_create_experiment()
         shown = views.save(self._client, self._experiment, self._study, self._started)
         if shown < (total := len(self._study.space.parameters)):
@@ -192,14 +194,19 @@ class MlflowStore:
             if trial.number not in self._runs:
                 self._runs[trial.number] = self._create_child(trial)
                 log(self._client, self._runs[trial.number].run_id, params=self._trial_params(trial))
-        ours = {self._parent} | {child.run_id for child in self._runs.values()}
-        for run in list(self._ours()):
-            if run.info.run_id not in ours:  # a call that was tried twice, and obeyed twice
-                self._client.delete_run(run.info.run_id)
+        if not self._database or self._opened > 1:
+            self._delete_doubled()
         for child in self._runs.values():
             if not child.done:
                 self._client.set_terminated(child.run_id, "KILLED")
         self._client.set_terminated(self._parent, STUDY_STATUS[state])
+
+    def _delete_doubled(self) -> None:
+        """Deletes what a call made that was tried twice, by us or by MLflow's own client, and obeyed twice."""
+        ours = {self._parent} | {child.run_id for child in self._runs.values()}
+        for run in list(self._ours()):
+            if run.info.run_id not in ours:
+                self._client.delete_run(run.info.run_id)
 
     # The children --------------------------------------------------------------------------------------------------
 

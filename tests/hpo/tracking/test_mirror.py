@@ -183,6 +183,51 @@ def test_a_running_trial_is_there_while_it_runs(warnings: list[str]) -> None:
     assert store.state is StudyState.STOPPED
 
 
+def test_a_trial_that_ends_while_another_one_of_its_round_is_written_is_there_as_it_ended(
+    monkeypatch: pytest.MonkeyPatch, warnings: list[str]
+) -> None:
+    monkeypatch.setattr(module, "INTERVAL", 0.3)
+    trials = [a_trial(number, State.RUNNING) for number in range(2)]
+
+    def meanwhile(call: str) -> None:
+        if call == "write" and store.log.count("write") == 1:
+            mirror.update(ended(trials[1]))
+
+    store = FakeStore(meanwhile)
+    mirror = Mirror(lambda: store, [], warnings.append)
+    for trial in trials:
+        mirror.update(trial)
+    deadline = time.monotonic() + PATIENCE
+    while run_of(ended(trials[1])) not in store.runs and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+    assert sorted(store.runs) == [run_of(trials[0]), run_of(ended(trials[1]))]
+    assert mirror.close(StudyState.STOPPED, PATIENCE) == 0
+
+
+def test_a_trial_that_is_discarded_while_the_store_is_looked_through_is_there_as_discarded(warnings: list[str]) -> None:
+    trial = a_trial(0)
+
+    def meanwhile(call: str) -> None:
+        if call == "open":
+            mirror.update(replace(trial, state=State.DISCARDED))
+
+    store = FakeStore(meanwhile)
+    store.runs = [run_of(trial)]
+    store._known = {0: run_of(trial)}
+    made = threading.Event()
+
+    def make() -> FakeStore:
+        made.wait(PATIENCE)
+        return store
+
+    mirror = Mirror(make, [trial], warnings.append)
+    made.set()
+
+    assert mirror.close(StudyState.COMPLETE, PATIENCE) == 0
+    assert store.runs == [(0, 1, State.DISCARDED, 1)]
+
+
 def test_what_the_ledger_holds_and_the_store_lacks_is_written_too(warnings: list[str]) -> None:
     store = FakeStore()
     store.runs = [run_of(a_trial(1))]
