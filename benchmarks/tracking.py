@@ -3,7 +3,8 @@
 Both log two metrics per epoch, two parameters and the trial's state, into a local database and to servers with one and
 with four workers on this machine. "search" is the time of the search's own thread per trial while the mirror works (52
 updates: start, epochs, end). "finished" is the mirror's time for a trial that it first sees when it has ended, "live"
-for one that it sees four times. Fluent calls run in the trial itself. The programs take turns; the medians count.
+for one that it sees four times, as it sees those that run beside it. Fluent calls run in the trial itself. The programs
+take turns; the medians count.
 
     python benchmarks/tracking.py [--trials 100] [--fluent-trials 4] [--rounds 3]
 """
@@ -86,15 +87,14 @@ def finished_side(uri: str, trials: int) -> float:
 def live_side(uri: str, trials: int) -> float:
     store = open_store(uri)
     seconds = 0.0
-    for number in range(trials):
-        for step, trial in enumerate(updates(number)):
-            if step in (1, 17, 34, EPOCHS + 1):
-                began = time.perf_counter()
-                store.write([trial])
-                seconds += time.perf_counter() - began
-        began = time.perf_counter()
-        store.progress([trial])
-        seconds += time.perf_counter() - began
+    for step, together in enumerate(zip(*map(updates, range(trials)), strict=True)):
+        if step in (1, 17, 34, EPOCHS + 1):
+            began = time.perf_counter()
+            for start in range(0, trials, store.batch):
+                store.write(together[start : start + store.batch])
+            if step == EPOCHS + 1:
+                store.progress(list(together))
+            seconds += time.perf_counter() - began
     return seconds / trials
 
 
