@@ -17,7 +17,6 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.utils.uri import append_to_uri_path
-from sqlalchemy import bindparam, select
 
 from hpo.tracking.mlflow.client import latest
 
@@ -117,29 +116,28 @@ def _insert(session: Any, model: Any, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def _check_active(session: Any, runs: Any, wanted: Sequence[str]) -> None:
-    query = select(runs.c.run_uuid).where(runs.c.run_uuid.in_(wanted), runs.c.lifecycle_stage == "active")
-    if gone := set(wanted) - set(session.scalars(query)):
+    query = runs.select().where(runs.c.run_uuid.in_(wanted), runs.c.lifecycle_stage == "active")
+    if gone := set(wanted) - {row.run_uuid for row in session.execute(query)}:
         raise MlflowException(f"The run {min(gone)} must be in the 'active' state")
 
 
-def _end(session: Any, runs: Any, changes: Sequence[Change]) -> None:
-    if changes:
-        update = runs.update().where(runs.c.run_uuid == bindparam("run_id"))
-        update = update.values(status=bindparam("new_status"), end_time=bindparam("ended"))
-        session.execute(update, [{"run_id": c.run_id, "new_status": c.status, "ended": c.ended} for c in changes])
+def _end(session: Any, runs: Any, changes: Iterable[Change]) -> None:
+    for change in changes:
+        update = runs.update().where(runs.c.run_uuid == change.run_id)
+        session.execute(update.values(status=change.status, end_time=change.ended))
 
 
-def _drop_tags(session: Any, tags: Any, changes: Sequence[Change]) -> None:
+def _drop_tags(session: Any, tags: Any, changes: Iterable[Change]) -> None:
     """Makes room for the new values of tags."""
-    if found := [{"run_id": change.run_id, "tag": key} for change in changes for key in change.tags]:
-        where = (tags.c.run_uuid == bindparam("run_id"), tags.c.key == bindparam("tag"))
-        session.execute(tags.delete().where(*where), found)
+    for change in changes:
+        if change.tags:
+            session.execute(tags.delete().where(tags.c.run_uuid == change.run_id, tags.c.key.in_(change.tags)))
 
 
 def _take_latest(session: Any, table: Any, runs: Sequence[str]) -> list[dict[str, Any]]:
     """Takes the last values of runs out of their table."""
     where = table.c.run_uuid.in_(runs)
-    found = [dict(row) for row in session.execute(select(table).where(where)).mappings()]
+    found = [dict(row) for row in session.execute(table.select().where(where)).mappings()]
     if found:
         session.execute(table.delete().where(where))
     return found
