@@ -16,21 +16,13 @@ from mlflow.entities import Param, Run, RunTag
 from hpo.study import Study
 from hpo.text import cut
 from hpo.tracking.mlflow import bulk, client, views
+from hpo.tracking.mlflow.child import STATUS, Child, agrees, end_of, feasible
 from hpo.tracking.mlflow.client import MAX_KEY, MAX_PARAM, MAX_TAG, clean, connect, log, runs_of
 from hpo.tracking.mlflow.describe import SOURCE, description, source_tags, study_tags
 from hpo.tracking.mlflow.page import DELETED_TAG
 from hpo.tracking.mlflow.progress import Progress
-from hpo.trial import State, StudyState, Trial
+from hpo.trial import StudyState, Trial
 
-# MLflow shows a killed run as a failure, and has no status of its own for one that was stopped early on purpose.
-STATUS = {
-    State.RUNNING: "RUNNING",
-    State.COMPLETE: "FINISHED",
-    State.PRUNED: "FINISHED",
-    State.INFEASIBLE: "FINISHED",
-    State.FAILED: "FAILED",
-    State.DISCARDED: "FINISHED",
-}
 STUDY_STATUS = {StudyState.COMPLETE: "FINISHED", StudyState.STOPPED: "KILLED", StudyState.FAILED: "FAILED"}
 # How many trials are written at once: a server of several processes takes 40 ms for the quickest call, mostly waiting,
 # and bears more of them; a database takes any number in one transaction.
@@ -82,7 +74,7 @@ class MlflowStore:
         self._opened = 0
         self._experiment = ""
         self._parent = ""
-        self._runs: dict[int, _Child] = {}
+        self._runs: dict[int, Child] = {}
         self._progress = Progress(study)
         self._marked: set[int] = set()
         self._mark = (FRONT_TAG, "true") if len(study.objectives) > 1 else (BEST_TAG, "best")
@@ -146,7 +138,7 @@ class MlflowStore:
 
         Any other is cleared away, and made anew where it is missed.
         """
-        if record is None or not record.finished or record.number in self._runs or not _agrees(run, record, self._flat):
+        if record is None or not record.finished or record.number in self._runs or not agrees(run, record, self._flat):
             self._client.delete_run(run.info.run_id)
             return
         run_id = run.info.run_id
@@ -159,7 +151,7 @@ class MlflowStore:
         log(self._client, run_id, [], [p for p in self._trial_params(record) if p.key not in run.data.params], tags)
         if self._mark[0] in run.data.tags:
             self._marked.add(record.number)
-        self._runs[record.number] = _Child(run_id, record.attempt, record.state, done=True)
+        self._runs[record.number] = Child(run_id, record.attempt, record.state, done=True)
 
     def _mark_best(self) -> None:
         """Moves the mark to the runs of the trials that are the best, or on the front, now."""
@@ -220,7 +212,7 @@ class MlflowStore:
         changes = [self._change(self._runs[trial.number], trial) for trial in rows if trial.number in self._runs]
         runs = bulk.write(self._database, self._experiment, [self._new(trial) for trial in new], changes)
         for trial, run_id in zip(new, runs, strict=True):
-            self._runs[trial.number] = _Child(run_id, trial.attempt, trial.state)
+            self._runs[trial.number] = Child(run_id, trial.attempt, trial.state)
         for trial in rows:
             self._runs[trial.number].is_at(trial)
 
@@ -259,15 +251,15 @@ class MlflowStore:
             f"trial {trial.number}",
             STATUS[trial.state],
             self._start(trial),
-            _end(trial),
+            end_of(trial),
             self._tags(trial),
             self._trial_params(trial),
             client.metrics(trial.reports) + client.objective(trial),
         )
 
-    def _change(self, child: _Child, trial: Trial) -> bulk.Change:
+    def _change(self, child: Child, trial: Trial) -> bulk.Change:
         metrics = client.metrics(trial.reports[child.sent :]) + client.objective(trial)
-        return bulk.Change(child.run_id, STATUS[trial.state], _end(trial), child.new_tags(trial), metrics)
+        return bulk.Change(child.run_id, STATUS[trial.state], end_of(trial), child.new_tags(trial), metrics)
 
     def _write(self, trial: Trial) -> None:
         child = self._runs.get(trial.number)
@@ -296,13 +288,13 @@ class MlflowStore:
             self._client.log_text(child.run_id, clean(error, 2 * MAX_ERROR), "error.txt")
         log(self._client, child.run_id, metrics, params, tags)
         if trial.finished:
-            self._client.set_terminated(child.run_id, STATUS[trial.state], _end(trial))
+            self._client.set_terminated(child.run_id, STATUS[trial.state], end_of(trial))
         child.is_at(trial)
 
-    def _create_child(self, trial: Trial) -> _Child:
+    def _create_child(self, trial: Trial) -> Child:
         tags = self._tags(trial)
         run = self._client.create_run(self._experiment, self._start(trial), tags, run_name=f"trial {trial.number}")
-        return _Child(str(run.info.run_id), trial.attempt, trial.state)
+        return Child(str(run.info.run_id), trial.attempt, trial.state)
 
     def _tags(self, trial: Trial) -> dict[str, str]:
         return {
@@ -312,7 +304,7 @@ class MlflowStore:
             "hpo.role": "trial",
             "hpo.trial": str(trial.number),
             "hpo.state": trial.state,
-            **_feasible(trial),
+            **feasible(trial),
             "hpo.seed": str(trial.seed),
             "hpo.attempt": str(trial.attempt),
             "hpo.worker": clean(trial.worker or "", MAX_TAG),
@@ -336,46 +328,3 @@ class MlflowStore:
 
     def _start(self, trial: Trial) -> int:
         return client.milliseconds(trial.started or self._started)
-
-
-def _end(trial: Trial) -> int | None:
-    return client.milliseconds(trial.ended or 0) if trial.finished else None
-
-
-class _Child:
-    """What of a trial's run is written."""
-
-    def __init__(self, run_id: str, attempt: int, state: str, *, done: bool = False) -> None:
-        self.run_id = run_id
-        self.attempt = attempt
-        self.state = state
-        self.done = done
-        self.sent = 0
-
-    def new_tags(self, trial: Trial) -> dict[str, str]:
-        state = {} if self.state == trial.state else {"hpo.state": str(trial.state)}
-        return state | _feasible(trial)
-
-    def is_at(self, trial: Trial) -> None:
-        """Remembers that the run says what this trial says."""
-        self.state, self.done, self.sent = trial.state, trial.finished, len(trial.reports)
-
-
-def _feasible(trial: Trial) -> dict[str, str]:
-    """The tag that says whether a trial is within its bounds; none where it was not judged."""
-    return {} if trial.feasible is None else {"hpo.feasible": str(trial.feasible).lower()}
-
-
-def _agrees(run: Run, trial: Trial, flat: bool) -> bool:
-    """Whether a run says what the record says, as far as a list of runs shows it: all but the curves' middles."""
-    logged = client.metrics(trial.reports, flat=flat) + client.objective(trial)
-    last = {key: metric.value for key, metric in client.latest(logged).items()}
-    return (
-        run.info.status in (STATUS[trial.state], "KILLED" if trial.state == State.PRUNED else "")
-        and run.data.tags.get("hpo.state") == trial.state
-        and _feasible(trial).items() <= run.data.tags.items()
-        and run.info.end_time == client.milliseconds(trial.ended or 0)
-        and client.texts(trial.params, flat=flat).items() <= run.data.params.items()
-        and all(client.same(run.data.metrics.get(key), value) for key, value in last.items())
-        and ("objective" in run.data.metrics) == ("objective" in last)
-    )
